@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Offering a service. */
+#ifndef IPC_SERVER_H
+#define IPC_SERVER_H
+
+#include <ipc/service.h>
+#include <ipc/types.h>
+
+IPC_BEGIN_DECLS
+
+struct ipc_serve_opts {
+	size_t size;         /* sizeof(struct ipc_serve_opts) */
+	uint32_t flags;      /* 0 */
+	uint32_t max_calls;  /* calls in flight a channel; 0: 256; at most 65535 */
+	const char *name;    /* of this instance, in the broker's log; NULL: none */
+	uint64_t ring_bytes; /* this side's ring on each channel, a power of two; 0: 64 KiB */
+	void *user;          /* comes back in this server's events */
+};
+
+/**
+ * ipc_serve() - offer a service
+ * @loop:    a loop
+ * @service: from the generated header; must outlive the server
+ * @opts:    NULL for the defaults
+ * @ret:     set on success; ipc_server_free()
+ *
+ * Calls arrive as IPC_EVENT_REQUEST on the loop.
+ * Threads: the loop's. Blocks until the broker answers, for at most 5 s.
+ *
+ * Return: 0; -EACCES no policy rule lets this workload serve it (ipc_loop_error() names the rule);
+ *         -EINVAL; -E2BIG; -EALREADY this loop serves it; -ETIMEDOUT; -ENOTCONN the broker is gone; -ENOMEM;
+ *         -ECHILD after fork().
+ */
+IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service, const struct ipc_serve_opts *opts,
+			 ipc_server **ret);
+
+/**
+ * ipc_server_free() - withdraw the service and close its channels
+ * @server: NULL does nothing
+ *
+ * Calls in flight end with UNAVAILABLE at their callers. Threads: the loop's. Does not block.
+ */
+IPC_PUBLIC void ipc_server_free(ipc_server *server);
+
+IPC_END_DECLS
+
+#endif
