@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The producing end of a ring: reserve, write, commit.
+ *
+ *        consumed (the peer's word)            head            head + reserved
+ *   ─────────┬───────────────────────────────────┬──────────────────┬──────────┬─────
+ *      free  │ frames that the peer may still read│ the open room    │ 0 commit │ free
+ *   ─────────┴───────────────────────────────────┴──────────────────┴──────────┴─────
+ *
+ * Invariants:
+ *   - positions are byte counts that only grow; a position's place is position & mask;
+ *   - the commit word at `head` is 0 in memory, so the consumer, who polls it, sees nothing yet;
+ *   - before a frame is committed, the commit word behind it is 0: old bytes never look like a frame, which is
+ *     why the ring counts as full with one line to spare;
+ *   - one room is open at a time, and it is the newest: aborting it is forgetting it.
+ *
+ * All fields of struct ipci_producer are private memory. One thread at a time.
+ */
+#ifndef IPCI_RING_PUBLISH_H
+#define IPCI_RING_PUBLISH_H
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+
+#include "edges.h"
+#include "layout.h"
+
+struct ipci_producer {
+	uint8_t *ring;                   /* own ring, mapped twice in a row */
+	struct ipci_control *own;        /* own control page */
+	const struct ipci_control *peer; /* the peer's, read-only */
+	uint64_t ring_bytes;
+	uint64_t head;          /* where the next frame begins */
+	uint64_t peer_consumed; /* the peer's word when it was last loaded and found possible */
+	uint64_t reserved;      /* bytes of the open room's frame, 0: none is open */
+	uint64_t rung_frames;   /* the peer's `waiting` for which it was last woken, for frames … */
+	uint64_t rung_space;    /* … and for space */
+	uint64_t n_frames;
+};
+
+static inline struct ipci_frame *ipci_producer_frame(const struct ipci_producer *p, uint64_t position)
+{
+	return (struct ipci_frame *)(void *)(p->ring + (position & (p->ring_bytes - 1)));
+}
+
+/*
+ * Looks again how far the peer consumed. The word is the peer's claim: one load, checked against private
+ * positions. 0, or -EPROTO for a claim that cannot be.
+ */
+static inline int ipci_producer_refresh(struct ipci_producer *p)
+{
+	/* SPACE acquire: the peer's reads of a place happen-before our writes there. Pairs with ipci_consumer_publish(). */
+	const uint64_t consumed = atomic_load_explicit(&p->peer->consumed, IPCI_SPACE_ACQUIRE);
+
+	if (consumed > p->head || consumed < p->peer_consumed || consumed % IPCI_LINE_BYTES)
+		return -EPROTO;
+	p->peer_consumed = consumed;
+	return 0;
+}
+
+/* Bytes that a frame may take now, by what was last seen. */
+static inline uint64_t ipci_producer_free_bytes(const struct ipci_producer *p)
+{
+	return p->ring_bytes - (p->head - p->peer_consumed) - IPCI_LINE_BYTES;
+}
+
+/* Is there room for @bytes, looking again if need be? 1, 0 or -EPROTO. */
+static inline int ipci_producer_has_room(struct ipci_producer *p, uint64_t bytes)
+{
+	int r;
+
+	if (ipci_producer_free_bytes(p) >= bytes)
+		return 1;
+	r = ipci_producer_refresh(p);
+	if (r < 0)
+		return r;
+	return ipci_producer_free_bytes(p) >= bytes;
+}
+
+/*
+ * Opens room for a frame with @ext_bytes of extensions and up to @payload_bytes of payload.
+ * @payload_bytes is at most ipci_payload_max_bytes(). On success *@ret points to the extensions, the payload
+ * behind them. 0; -EAGAIN no room; -EPROTO the peer's `consumed` is impossible.
+ */
+static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_bytes, uint64_t payload_bytes,
+					uint8_t **ret)
+{
+	const uint64_t bytes = ipci_frame_bytes(ext_bytes, payload_bytes);
+	int r;
+
+	assert(p->reserved == 0);
+	assert(payload_bytes <= ipci_payload_max_bytes(p->ring_bytes));
+	r = ipci_producer_has_room(p, bytes);
+	if (r <= 0)
+		return r < 0 ? r : -EAGAIN;
+	p->reserved = bytes;
+	*ret = (uint8_t *)(ipci_producer_frame(p, p->head) + 1);
+	return 0;
+}
+
+/* Forgets the open room. What was written into it is beyond a commit word of 0. */
+static inline void ipci_producer_abort(struct ipci_producer *p)
+{
+	p->reserved = 0;
+}
+
+/*
+ * Publishes the open room as a frame of @payload_bytes, at most what was reserved: a smaller frame gives the rest
+ * back, which is allowed because the room is the newest. The caller filled extensions and payload.
+ */
+static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, uint32_t method, uint64_t call_id,
+					uint64_t payload_bytes)
+{
+	const uint32_t ext_bytes = ipci_ext_bytes(kind);
+	const uint64_t used = sizeof(struct ipci_frame) + ext_bytes + payload_bytes;
+	const uint64_t bytes = ipci_line_up(used);
+	struct ipci_frame *frame = ipci_producer_frame(p, p->head);
+
+	assert(bytes <= p->reserved);
+	/* The next place to look at says "nothing yet". Relaxed: FRAME's release below orders it. */
+	atomic_store_explicit(&ipci_producer_frame(p, p->head + bytes)->commit, 0, memory_order_relaxed);
+	frame->kind = (uint16_t)kind;
+	frame->method = (uint16_t)method;
+	frame->call_id = call_id;
+	/* FRAME release: header, extensions and payload happen-before the commit word. Pairs with ipci_consumer_peek(). */
+	atomic_store_explicit(&frame->commit, (uint32_t)payload_bytes + 1, IPCI_FRAME_RELEASE);
+	p->head += bytes;
+	p->reserved = 0;
+	p->n_frames++;
+}
+
+/* For tools and topics; not on the way of a message. Relaxed: a statistic, whose sole writer is the owner. */
+static inline void ipci_producer_publish_produced(struct ipci_producer *p)
+{
+	atomic_store_explicit(&p->own->produced, p->head, memory_order_relaxed);
+	atomic_store_explicit(&p->own->oldest_valid, p->peer_consumed, memory_order_relaxed);
+}
+
+/* @own and @peer are whole halves' first bytes; both rings are agreed and checked. Makes the ring empty. */
+void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
+			uint64_t ring_bytes);
+
+#endif

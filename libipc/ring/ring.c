@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What of the ring is not on every message's way: starting, and frames that stay in place for a while.
+ *
+ * Frames are released in any order, but the peer is told one position. So the held ones are kept in the ring's
+ * order; a release marks its frame, and whatever is released at the front falls off.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "consume.h"
+#include "publish.h"
+
+void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
+			uint64_t ring_bytes)
+{
+	*p = (struct ipci_producer){
+		.ring = own + ring_offset,
+		.own = (struct ipci_control *)(void *)own,
+		.peer = (const struct ipci_control *)(const void *)peer,
+		.ring_bytes = ring_bytes,
+	};
+}
+
+void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
+			uint64_t ring_bytes)
+{
+	*c = (struct ipci_consumer){
+		.ring = peer + ring_offset,
+		.own = (struct ipci_control *)(void *)own,
+		.peer = (const struct ipci_control *)(const void *)peer,
+		.ring_bytes = ring_bytes,
+	};
+}
+
+void ipci_consumer_deinit(struct ipci_consumer *c)
+{
+	free(c->held);
+	*c = (struct ipci_consumer){};
+}
+
+static struct ipci_held *held_at(const struct ipci_consumer *c, uint32_t i)
+{
+	return &c->held[(c->held_first + i) & (c->n_held_max - 1)];
+}
+
+/* Doubles the room for held frames. Bounded: a held frame is larger than a snapshot, and they fit the ring. */
+static int grow(struct ipci_consumer *c)
+{
+	uint32_t n = c->n_held_max ? 2 * c->n_held_max : 8;
+	struct ipci_held *held = calloc(n, sizeof(*held));
+
+	if (!held)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < c->n_held; i++)
+		held[i] = *held_at(c, i);
+	free(c->held);
+	c->held = held;
+	c->held_first = 0;
+	c->n_held_max = n;
+	return 0;
+}
+
+int ipci_consumer_hold(struct ipci_consumer *c, const struct ipci_view *view)
+{
+	if (c->n_held == c->n_held_max) {
+		int r = grow(c);
+
+		if (r < 0)
+			return r;
+	}
+	*held_at(c, c->n_held) = (struct ipci_held){.position = c->tail};
+	c->n_held++;
+	ipci_consumer_take(c, view);
+	return 0;
+}
+
+void ipci_consumer_release(struct ipci_consumer *c, uint64_t position)
+{
+	for (uint32_t i = 0; i < c->n_held; i++) {
+		if (held_at(c, i)->position == position) {
+			held_at(c, i)->released = true;
+			break;
+		}
+	}
+	while (c->n_held && held_at(c, 0)->released) {
+		c->held_first = (c->held_first + 1) & (c->n_held_max - 1);
+		c->n_held--;
+	}
+	if (c->n_held == 0)
+		c->held_first = 0;
+}
+
+void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes)
+{
+	typedef uint64_t __attribute__((__may_alias__)) word;
+	word *to = dst;
+	const volatile word *from = (const volatile word *)(const void *)src;
+
+	/* Volatile: a compiler may not read a word twice, or turn the loop into a copy that does. */
+	for (uint32_t i = 0; i < (bytes + 7) / 8; i++)
+		to[i] = from[i];
+}

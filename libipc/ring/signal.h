@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sleeping and waking, as far as the shared words go; what sleeps and wakes in the kernel is the wait layer's.
+ *
+ *   sleeper                                   waker
+ *     1 waiting = epoch | what (arm)            1 publish a frame, or `consumed`
+ *     2 SLEEP fence                             2 SLEEP fence
+ *     3 v = the peer's bell word                3 load the peer's `waiting`
+ *     4 look again: ring, consumed, state       4 if it wants this: bump the own bell word, wake
+ *     5 sleep while the bell word is v
+ *     6 waiting = 0 (disarm)
+ *
+ * Either the waker's 3 sees the sleeper's 1, or the sleeper's 4 sees the waker's 1.
+ *
+ * The epoch makes waking exact: a waker rings once for each value of `waiting` that it saw. That is enough: the
+ * bump stays visible to a sleeper still before 5, and a byte in the bell stays until it is drained, which the
+ * sleeper does before it arms again, with a new epoch.
+ */
+#ifndef IPCI_RING_SIGNAL_H
+#define IPCI_RING_SIGNAL_H
+
+#include "consume.h"
+#include "publish.h"
+
+struct ipci_sleep {
+	uint64_t epoch; /* grows with each arming; 56 bits do not come round */
+	bool armed;
+};
+
+/* Says what to be woken for, IPCI_WANT_…; then fences, so that the caller's looks again come after. */
+static inline void ipci_sleep_arm(struct ipci_sleep *sleep, struct ipci_control *own, uint32_t want)
+{
+	sleep->epoch++;
+	sleep->armed = true;
+	/* Relaxed: the fence orders it against the looks that follow. The owner is the sole writer. */
+	atomic_store_explicit(&own->waiting, sleep->epoch << IPCI_WANT_BITS | want, memory_order_relaxed);
+	ipci_sleep_fence();
+}
+
+/* Awake again. Relaxed and unfenced: a waker that still sees the old value rings in vain, no more. */
+static inline void ipci_sleep_disarm(struct ipci_sleep *sleep, struct ipci_control *own)
+{
+	if (!sleep->armed)
+		return;
+	sleep->armed = false;
+	atomic_store_explicit(&own->waiting, 0, memory_order_relaxed);
+}
+
+/* BELL acquire: what the peer published before it rang is seen after this. Pairs with bump() below. */
+static inline uint32_t ipci_bell_frames(const struct ipci_control *peer)
+{
+	return atomic_load_explicit(&peer->bell_frames, IPCI_BELL_ACQUIRE);
+}
+
+/* BELL release: pairs with ipci_bell_frames() and the futex's own load of the word. */
+static inline void ipci_bell_bump(_Atomic uint32_t *word)
+{
+	atomic_fetch_add_explicit(word, 1, IPCI_BELL_RELEASE);
+}
+
+/*
+ * After committing: how does the peer want to be woken for frames? 0: it does not sleep, or was rung already.
+ * Else IPCI_WANT_FRAMES_… bits, and the own bell word has been bumped.
+ */
+static inline uint32_t ipci_wake_frames(struct ipci_producer *p)
+{
+	uint64_t waiting;
+
+	ipci_sleep_fence();
+	waiting = atomic_load_explicit(&p->peer->waiting, memory_order_relaxed);
+	if (!(waiting & IPCI_WANT_FRAMES) || waiting == p->rung_frames)
+		return 0;
+	p->rung_frames = waiting;
+	ipci_bell_bump(&p->own->bell_frames);
+	return (uint32_t)waiting & IPCI_WANT_FRAMES;
+}
+
+/* After publishing `consumed`: the same for space. */
+static inline uint32_t ipci_wake_space(struct ipci_producer *p)
+{
+	uint64_t waiting;
+
+	ipci_sleep_fence();
+	waiting = atomic_load_explicit(&p->peer->waiting, memory_order_relaxed);
+	if (!(waiting & IPCI_WANT_SPACE) || waiting == p->rung_space)
+		return 0;
+	p->rung_space = waiting;
+	ipci_bell_bump(&p->own->bell_space);
+	return (uint32_t)waiting & IPCI_WANT_SPACE;
+}
+
+/* STATE release: the last frames happen-before it. Pairs with ipci_state(). */
+static inline void ipci_state_set(struct ipci_control *own, enum ipci_phase phase, enum ipci_reason reason)
+{
+	atomic_store_explicit(&own->state, (uint32_t)phase | (uint32_t)reason << 8, IPCI_STATE_RELEASE);
+}
+
+/* STATE acquire: frames committed before the state was set are seen after this. */
+static inline uint32_t ipci_state(const struct ipci_control *peer)
+{
+	return atomic_load_explicit(&peer->state, IPCI_STATE_ACQUIRE);
+}
+
+#endif
