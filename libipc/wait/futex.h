@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sleeping on a word of shared memory: futex(2) and, since Linux 5.16, futex_waitv(2). Always shared futexes. */
+/* Sleeping on a word of shared memory: futex(2) and, since Linux 5.16, futex_waitv(2). Always
+ * shared futexes. */
 #ifndef IPCI_WAIT_FUTEX_H
 #define IPCI_WAIT_FUTEX_H
 
@@ -10,8 +11,8 @@
 #define IPCI_FUTEX_WAITV_MAX 128u
 
 /*
- * Sleeps while *@word == @expected, until @deadline_ns (CLOCK_MONOTONIC, absolute). The word may lie in a mapping
- * that is read-only here. May return early for no reason.
+ * Sleeps while *@word == @expected, until @deadline_ns (CLOCK_MONOTONIC, absolute; IPCI_NEVER for
+ * none). The word may lie in a mapping that is read-only here. May return early for no reason.
  * Returns 0 woken; -EAGAIN the word has another value; -ETIMEDOUT; -EINTR.
  */
 int ipci_futex_wait(const _Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns);
@@ -27,7 +28,11 @@ struct ipci_futex_word {
 	uint32_t expected;
 };
 
-/* Sleeps until any of up to IPCI_FUTEX_WAITV_MAX words changes or is woken; results as ipci_futex_wait(). */
+/*
+ * Sleeps until any of up to IPCI_FUTEX_WAITV_MAX words changes or is woken; results as
+ * ipci_futex_wait(), and -EINVAL no words or too many; -ENOSYS where ipci_futex_waitv_works() is
+ * false.
+ */
 int ipci_futex_waitv(const struct ipci_futex_word *words, unsigned n_words, uint64_t deadline_ns);
 
 #endif
