@@ -194,6 +194,17 @@ IPC_PUBLIC void ipc_call_set_user(ipc_call *call, void *user);
  */
 IPC_PUBLIC struct ipc_writer *ipc_call_writer(ipc_call *call);
 
+/**
+ * ipc_call_on_end() - be told in memory when this side ends a call
+ * @call:  a server's call that this side has not ended
+ * @ended: set to 1 when the call ends: ipc_commit() with IPC_LAST, or ipc_fail(); untouched before. It stays
+ *         the caller's, and valid until then or until it is replaced; NULL: nothing is told any more
+ *
+ * For generated dispatch code, which must know whether a handler answered although the handle is gone then.
+ * Threads: the loop's. Does not block.
+ */
+IPC_PUBLIC void ipc_call_on_end(ipc_call *call, int *ended);
+
 IPC_END_DECLS
 
 #endif
