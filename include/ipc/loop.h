@@ -44,7 +44,8 @@ IPC_PUBLIC int ipc_loop_new(ipc_loop **ret, const struct ipc_loop_opts *opts);
  * ipc_loop_free() - disconnect, and free the loop and all that is on it
  * @loop: NULL does nothing
  *
- * Frees its servers, channels and calls; peers learn of it at once. Kept messages die with it.
+ * Frees its servers, channels and calls; peers learn of it at once. Kept messages stay
+ * readable until they are released.
  * Threads: the loop's. Does not block. Legal after fork(), where peers are told nothing.
  */
 IPC_PUBLIC void ipc_loop_free(ipc_loop *loop);

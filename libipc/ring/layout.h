@@ -118,6 +118,10 @@ enum ipci_kind {
 	IPCI_KIND_MASK = 0x1f,
 };
 
+/* An error frame's .method: a status, 1..16; with this bit no handler ever saw the call. */
+#define IPCI_STATUS_NOT_EXECUTED 0x100
+#define IPCI_STATUS_MASK 0xff
+
 /* Extensions follow the header in this order. A bit that the reader does not know poisons the channel. */
 enum {
 	IPCI_EXT_DEADLINE = 1 << 5,  /* 16 bytes: u64 remaining nanoseconds, u64 zero */

@@ -22,6 +22,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "edges.h"
 #include "layout.h"
@@ -118,6 +119,8 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 	struct ipci_frame *frame = ipci_producer_frame(p, p->head);
 
 	assert(bytes <= p->reserved);
+	/* Padding shows nothing, not even of this channel's past. */
+	memset((uint8_t *)frame + used, 0, bytes - used);
 	/* The next place to look at says "nothing yet". Relaxed: FRAME's release below orders it. */
 	atomic_store_explicit(&ipci_producer_frame(p, p->head + bytes)->commit, 0, memory_order_relaxed);
 	frame->kind = (uint16_t)kind;

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A call's life, from either side.
+ *
+ *   client   FREE ─begin─▶ BEGUN ─commit─▶ SENT ─reply, error, loss─▶ ENDED ─next turn─▶ FREE
+ *                            │               └─cancel, deadline─▶ ZOMBIE ─reply─▶ FREE
+ *                            └─abort─▶ FREE
+ *   server   FREE ─request─▶ SERVED ─commit LAST─▶ FREE
+ *                               └─fail─▶ FAILED ─room─▶ FREE
+ *
+ * One request gets exactly one reply or one error, so a slot is in use until that came: a cancelled call is a zombie
+ * on the client's side, and the server may not see its slot again before it has answered.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objects.h"
+#include "trace.h"
+
+struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id)
+{
+	uint64_t slot = id & IPCI_CALL_SLOT_MASK;
+
+	return slot < channel->max_calls ? &channel->calls[slot] : NULL;
+}
+
+/* Back to the pool, from any state. */
+void ipci_call_free(struct ipc_call *call)
+{
+	struct ipc_channel *channel = call->channel;
+
+	if (call->timer)
+		ipci_timer_remove(call);
+	if (channel->room_call == call) {
+		channel->room_call = NULL;
+		if (!channel->lost)
+			ipci_producer_abort(&channel->tx);
+	}
+	ipci_list_remove(&call->ready);
+	ipci_list_remove(&call->outbox);
+	if (channel->loop->ended == call)
+		channel->loop->ended = NULL;
+	if (channel->loop->fresh == call)
+		channel->loop->fresh = NULL;
+	if (call->text || call->parked) {
+		free(call->text);
+		free(call->parked);
+		call->text = NULL;
+		call->parked = NULL;
+	}
+	call->state = IPCI_CALL_FREE;
+	channel->n_calls--;
+	/* A server's slots are its client's to choose. */
+	if (!channel->at_server) {
+		call->next_free = channel->free_calls;
+		channel->free_calls = call;
+	}
+	if (channel->call_wanted)
+		ipci_channel_set_hot(channel);
+	if (channel->lost)
+		ipci_channel_free_if_idle(channel);
+}
+
+/* A client's call was reported, or is cared for no more: free, unless the server still holds its slot. */
+void ipci_call_done(struct ipc_call *call)
+{
+	if (!call->expired || !call->channel->inbox) {
+		ipci_call_free(call);
+		return;
+	}
+	ipci_list_remove(&call->ready);
+	call->state = IPCI_CALL_ZOMBIE;
+}
+
+/* The trace and the deadline that a new call carries. */
+static int inherit(struct ipc_call *call, const struct ipc_call_opts *opts)
+{
+	const struct ipc_call *parent = opts->parent;
+
+	call->has_trace = false;
+	if (opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
+		call->deadline_ns = ipci_deadline_ns(opts->timeout_ns);
+	if (parent) {
+		if (parent->deadline_ns < call->deadline_ns)
+			call->deadline_ns = parent->deadline_ns;
+		call->has_trace = parent->has_trace;
+		memcpy(call->trace, parent->trace, sizeof(call->trace));
+	}
+	if (opts->traceparent) {
+		if (!ipci_trace_parse(opts->traceparent, call->trace))
+			return -EINVAL;
+		call->has_trace = true;
+	}
+	return 0;
+}
+
+static uint32_t ext_bits(const struct ipc_call *call)
+{
+	return (call->deadline_ns != IPCI_NEVER ? IPCI_EXT_DEADLINE : 0u) |
+	       (call->has_trace ? IPCI_EXT_TRACE : 0u);
+}
+
+/* What a channel that is not open answers. */
+static int channel_error(const struct ipc_channel *channel)
+{
+	return channel->error ? channel->error : -ENOTCONN;
+}
+
+static int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes, struct ipc_room *room)
+{
+	struct ipc_channel *channel = call->channel;
+	uint8_t *at;
+	int r;
+
+	r = ipci_producer_reserve(&channel->tx, ext_bytes, max_bytes, &at);
+	if (r < 0) {
+		if (r == -EAGAIN)
+			channel->room_wanted = ipci_frame_bytes(ext_bytes, max_bytes);
+		else
+			ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+		return r;
+	}
+	channel->room_call = call;
+	room->data = at + ext_bytes;
+	room->size_bytes = max_bytes;
+	return 0;
+}
+
+static int begin_check(const struct ipc_channel *channel, uint32_t method, size_t max_bytes)
+{
+	if (channel->at_server || method >= IPC_METHODS_MAX)
+		return -EINVAL;
+	if (!channel->inbox)
+		return channel_error(channel);
+	if (channel->room_call)
+		return -EBUSY;
+	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
+		return -EMSGSIZE;
+	return 0;
+}
+
+/* Takes a call from the pool, without room yet. */
+static struct ipc_call *call_new(struct ipc_channel *channel, uint32_t method)
+{
+	struct ipc_call *call = channel->free_calls;
+
+	if (!call)
+		return NULL;
+	channel->free_calls = call->next_free;
+	channel->n_calls++;
+	call->state = IPCI_CALL_BEGUN;
+	call->method = (uint16_t)method;
+	call->deadline_ns = IPCI_NEVER;
+	call->user = NULL;
+	call->has_trace = false;
+	call->status = -1;
+	call->expired = false;
+	call->fate = IPC_FATE_NOT_EXECUTED;
+	call->id = ++channel->call_seq << IPCI_CALL_SLOT_BITS | (uint64_t)(call - channel->calls);
+	return call;
+}
+
+static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *opts, size_t max_bytes)
+{
+	struct ipc_channel *channel = call->channel;
+	int r;
+
+	call->user = opts->user;
+	r = inherit(call, opts);
+	if (r < 0 || !(opts->flags & IPC_BLOCK))
+		return r;
+	return ipci_block_for_room(channel, ipci_frame_bytes(ipci_ext_bytes(ext_bits(call)), max_bytes),
+				   call->deadline_ns);
+}
+
+/* -EAGAIN for want of a call: with IPC_BLOCK waits until one ends. */
+static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts *opts)
+{
+	uint64_t deadline_ns = IPCI_NEVER;
+
+	if (!opts || !(opts->flags & IPC_BLOCK)) {
+		channel->call_wanted = true;
+		return -EAGAIN;
+	}
+	if (opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
+		deadline_ns = ipci_deadline_ns(opts->timeout_ns);
+	return ipci_block_for_room(channel, 0, deadline_ns);
+}
+
+IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes, const struct ipc_call_opts *opts,
+			 ipc_call **ret, struct ipc_room *room)
+{
+	struct ipc_call_opts known;
+	struct ipc_call *call;
+	int r;
+
+	if (!channel || !ret || !room)
+		return -EINVAL;
+	if (ipci_forked(channel->loop))
+		return -ECHILD;
+	r = begin_check(channel, method, max_bytes);
+	if (r < 0)
+		return r;
+	if (opts) {
+		r = ipci_opts_copy(&known, sizeof(known), opts);
+		if (r < 0)
+			return r;
+		if (known.flags & ~(uint32_t)IPC_BLOCK || known.reserved)
+			return -EINVAL;
+		opts = &known;
+	}
+	if (!channel->free_calls) {
+		r = wait_for_call(channel, opts);
+		if (r < 0)
+			return r;
+	}
+	call = call_new(channel, method);
+	assert(call);
+	r = opts ? begin_with_opts(call, opts, max_bytes) : 0;
+	if (r == 0)
+		r = open_room(call, ipci_ext_bytes(ext_bits(call)), max_bytes, room);
+	if (r < 0) {
+		ipci_call_free(call);
+		return r;
+	}
+	*ret = call;
+	return 0;
+}
+
+IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, struct ipc_room *room)
+{
+	struct ipc_channel *channel;
+
+	if (!call || !room || flags & ~(uint32_t)IPC_BLOCK)
+		return -EINVAL;
+	channel = call->channel;
+	if (ipci_forked(channel->loop))
+		return -ECHILD;
+	if (call->state != IPCI_CALL_SERVED)
+		return -EINVAL;
+	if (!channel->inbox)
+		return channel_error(channel);
+	if (channel->room_call)
+		return -EBUSY;
+	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
+		return -EMSGSIZE;
+	if (flags & IPC_BLOCK) {
+		int r = ipci_block_for_room(channel, ipci_frame_bytes(0, max_bytes), call->deadline_ns);
+
+		if (r < 0)
+			return r;
+	}
+	return open_room(call, 0, max_bytes, room);
+}
+
+/* Extensions in their fixed order, before the payload. */
+static void write_ext(const struct ipc_call *call, uint8_t *ext)
+{
+	if (call->deadline_ns != IPCI_NEVER) {
+		uint64_t words[2] = {ipci_remaining_ns(call->deadline_ns, ipci_now_ns()), 0};
+
+		static_assert(sizeof(words) == IPCI_EXT_DEADLINE_BYTES, "layout");
+		memcpy(ext, words, sizeof(words));
+		ext += sizeof(words);
+	}
+	if (call->has_trace) {
+		memcpy(ext, call->trace, IPCI_TRACE_BYTES);
+		memset(ext + IPCI_TRACE_BYTES, 0, IPCI_EXT_TRACE_BYTES - IPCI_TRACE_BYTES);
+	}
+}
+
+static int commit_request(struct ipc_call *call, size_t size_bytes)
+{
+	struct ipc_channel *channel = call->channel;
+	uint32_t bits = ext_bits(call);
+
+	if (bits)
+		write_ext(call, (uint8_t *)(ipci_producer_frame(&channel->tx, channel->tx.head) + 1));
+	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits, call->method, call->id, size_bytes);
+	call->state = IPCI_CALL_SENT;
+	call->fate = IPC_FATE_UNKNOWN;
+	return 0;
+}
+
+/* Checks and publishes; wakes the peer unless IPC_MORE. */
+int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags)
+{
+	struct ipc_channel *channel = call->channel;
+
+	if (channel->room_call != call)
+		return -EINVAL;
+	if (!channel->inbox)
+		return channel_error(channel);
+	if (sizeof(struct ipci_frame) + size_bytes > channel->tx.reserved)
+		return -EINVAL;
+	channel->room_call = NULL;
+	if (channel->at_server)
+		ipci_producer_commit(&channel->tx, IPCI_KIND_REPLY, 0, call->id, size_bytes);
+	else
+		commit_request(call, size_bytes);
+	if (flags & IPC_MORE)
+		channel->wake_owed = true;
+	else
+		ipci_channel_wake(channel);
+	return 0;
+}
+
+IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags)
+{
+	int r;
+
+	if (!call || flags & ~(uint32_t)(IPC_LAST | IPC_MORE))
+		return -EINVAL;
+	if (ipci_forked(call->channel->loop))
+		return -ECHILD;
+	if (!(flags & IPC_LAST))
+		return -EOPNOTSUPP;
+	r = ipci_call_send(call, size_bytes, flags);
+	if (r < 0)
+		return r;
+	if (call->channel->at_server)
+		ipci_call_free(call);
+	else
+		/* Without memory for the timer the deadline is the server's to keep, and ipc_receive()'s. */
+		(void)ipci_timer_add(call);
+	return 0;
+}
+
+IPC_PUBLIC void ipc_abort(ipc_call *call)
+{
+	struct ipc_channel *channel;
+
+	if (!call || ipci_forked(call->channel->loop))
+		return;
+	channel = call->channel;
+	if (channel->room_call != call)
+		return;
+	channel->room_call = NULL;
+	if (!channel->lost)
+		ipci_producer_abort(&channel->tx);
+	if (call->state == IPCI_CALL_BEGUN)
+		ipci_call_free(call);
+	else if (channel->lost)
+		ipci_channel_free_if_idle(channel);
+}
+
+/* Queues a frame that must not be lost, and sends it at once if there is room. */
+static void outbox_add(struct ipc_call *call)
+{
+	struct ipc_channel *channel = call->channel;
+
+	ipci_list_append(&channel->outbox, &call->outbox);
+	/* With a room open the next commit's turn sends it: the room is the ring's newest place. */
+	if (!channel->room_call)
+		(void)ipci_outbox_flush(channel);
+	ipci_channel_set_hot(channel);
+}
+
+/* One queued frame: a server's error, or a client's cancel. 1 sent, 0 no room, -EPROTO. */
+static int outbox_send(struct ipc_channel *channel, struct ipc_call *call)
+{
+	size_t size_bytes = call->state == IPCI_CALL_FAILED && call->text ? strlen(call->text) : 0;
+	uint8_t *room;
+	int r;
+
+	r = ipci_producer_reserve(&channel->tx, 0, size_bytes, &room);
+	if (r < 0)
+		return r == -EAGAIN ? 0 : r;
+	ipci_list_remove(&call->outbox);
+	if (call->state == IPCI_CALL_FAILED) {
+		if (size_bytes)
+			memcpy(room, call->text, size_bytes);
+		ipci_producer_commit(&channel->tx, IPCI_KIND_ERROR, (uint16_t)call->status, call->id, size_bytes);
+		ipci_call_free(call);
+	} else {
+		ipci_producer_commit(&channel->tx, IPCI_KIND_CANCEL, 0, call->id, 0);
+	}
+	return 1;
+}
+
+int ipci_outbox_flush(struct ipc_channel *channel)
+{
+	bool sent = false;
+	int r = 1;
+
+	if (!channel->inbox || channel->room_call)
+		return 0;
+	while (!ipci_list_empty(&channel->outbox)) {
+		r = outbox_send(channel, IPCI_CONTAINER_OF(channel->outbox.next, struct ipc_call, outbox));
+		if (r <= 0)
+			break;
+		sent = true;
+	}
+	if (sent)
+		ipci_channel_wake(channel);
+	if (r < 0)
+		ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+	return r;
+}
+
+/* A server's call ends with a status; @not_executed says that no handler ever saw it. */
+void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const char *text)
+{
+	struct ipc_channel *channel = call->channel;
+
+	if (channel->room_call == call) {
+		channel->room_call = NULL;
+		if (!channel->lost)
+			ipci_producer_abort(&channel->tx);
+	}
+	if (!channel->inbox) {
+		ipci_call_free(call);
+		return;
+	}
+	ipci_timer_remove(call);
+	ipci_list_remove(&call->ready);
+	call->state = IPCI_CALL_FAILED;
+	call->status = (int16_t)(status | (not_executed ? IPCI_STATUS_NOT_EXECUTED : 0));
+	/* Without memory the status goes without its text. */
+	call->text = text && *text ? strndup(text, IPCI_ERROR_TEXT_MAX) : NULL;
+	outbox_add(call);
+}
+
+IPC_PUBLIC int ipc_fail(ipc_call *call, int status, const char *text)
+{
+	if (!call || status < IPC_CANCELLED || status > IPC_UNAUTHENTICATED)
+		return -EINVAL;
+	if (ipci_forked(call->channel->loop))
+		return -ECHILD;
+	if (call->state != IPCI_CALL_SERVED)
+		return -EINVAL;
+	ipci_call_fail(call, status, false, text);
+	return 0;
+}
+
+/* Nobody waits for a sent call any more: the server is told, the slot waits for its answer. */
+static void abandon(struct ipc_call *call)
+{
+	ipci_timer_remove(call);
+	ipci_list_remove(&call->ready);
+	call->state = IPCI_CALL_ZOMBIE;
+	outbox_add(call);
+}
+
+IPC_PUBLIC void ipc_cancel(ipc_call *call)
+{
+	if (!call || ipci_forked(call->channel->loop) || call->channel->at_server)
+		return;
+	/* A reply that is here already, or a loss, leaves nothing to cancel. */
+	if (call->state == IPCI_CALL_SENT && call->status < 0 && call->channel->inbox)
+		abandon(call);
+	else if (call->state != IPCI_CALL_FREE && call->state != IPCI_CALL_ZOMBIE)
+		ipci_call_done(call);
+}
+
+void ipci_call_end(struct ipc_call *call, int status, enum ipc_fate fate, const char *text)
+{
+	if (call->status >= 0)
+		return;
+	ipci_timer_remove(call);
+	call->status = (int16_t)status;
+	call->fate = (uint8_t)fate;
+	free(call->text);
+	call->text = text && *text ? strndup(text, IPCI_ERROR_TEXT_MAX) : NULL;
+	ipci_list_remove(&call->ready);
+	ipci_list_append(&call->channel->loop->ready_calls, &call->ready);
+}
+
+/* Server: nobody waits for the call any more. Reported once, and only if its handler kept it. */
+void ipci_call_cancel_by_peer(struct ipc_call *call)
+{
+	call->cancelled = true;
+	if (call->state != IPCI_CALL_SERVED || call->told)
+		return;
+	call->told = true;
+	ipci_list_remove(&call->ready);
+	ipci_list_append(&call->channel->loop->ready_calls, &call->ready);
+}
+
+void ipci_call_expired(struct ipc_call *call)
+{
+	if (call->channel->at_server) {
+		ipci_call_cancel_by_peer(call);
+		return;
+	}
+	if (call->state != IPCI_CALL_SENT || call->status >= 0)
+		return;
+	/* The slot stays the server's until it answers; the program's handle gets its end now. */
+	ipci_call_end(call, IPC_DEADLINE_EXCEEDED, IPC_FATE_UNKNOWN, "the deadline passed");
+	call->expired = true;
+	ipci_list_append(&call->channel->outbox, &call->outbox);
+	if (!call->channel->room_call)
+		(void)ipci_outbox_flush(call->channel);
+}
+
+static void fill_info(struct ipc_call *call, struct ipc_call_info *info)
+{
+	info->remaining_ns = call->deadline_ns == IPCI_NEVER ?
+				     IPC_FOREVER :
+				     ipci_remaining_ns(call->deadline_ns, ipci_now_ns());
+	info->id = call->id;
+	info->channel = call->channel;
+	info->caller = call->channel->at_server ? call->channel->peer : "";
+	info->error = !call->channel->at_server && call->text ? call->text : "";
+	info->method = call->method;
+	info->fate = call->fate;
+	info->status = call->channel->at_server ? -1 : call->status;
+	info->cancelled = call->cancelled;
+	if (call->has_trace)
+		ipci_trace_format(call->trace, info->traceparent);
+}
+
+IPC_PUBLIC int ipc_call_info(ipc_call *call, struct ipc_call_info *ret)
+{
+	struct ipc_call_info info = {};
+	size_t size;
+
+	if (!call || !ret || ret->size < sizeof(size_t) || ret->size > 4096 || call->state == IPCI_CALL_FREE)
+		return -EINVAL;
+	if (ipci_forked(call->channel->loop))
+		return -ECHILD;
+	size = ret->size;
+	fill_info(call, &info);
+	info.size = size;
+	memcpy(ret, &info, size < sizeof(info) ? size : sizeof(info));
+	return 0;
+}
+
+IPC_PUBLIC void *ipc_call_user(ipc_call *call)
+{
+	return call ? call->user : NULL;
+}
+
+IPC_PUBLIC void ipc_call_set_user(ipc_call *call, void *user)
+{
+	if (call)
+		call->user = user;
+}
+
+IPC_PUBLIC struct ipc_writer *ipc_call_writer(ipc_call *call)
+{
+	return &call->channel->writer;
+}

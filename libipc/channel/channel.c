@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A channel: joined, alive, lost, gone.
+ *
+ * It is lost once, for one recorded reason: the peer hung up, closed, or did something impossible; the broker took
+ * it back; the program freed it. Losing it settles every call on it, tells the peer, and takes the memory away, except
+ * what the program still holds: an open room keeps the own half mapped, kept messages keep the peer's.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "bell.h"
+#include "control.h"
+#include "dispose.h"
+#include "futex.h"
+#include "objects.h"
+
+int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const struct ipc_service *service)
+{
+	struct ipc_channel *channel = calloc(1, sizeof(*channel));
+
+	if (!channel)
+		return -ENOMEM;
+	channel->loop = loop;
+	channel->service = service;
+	channel->bell = -EBADF;
+	ipci_spin_init(&channel->spin, loop->spin_max_ns);
+	ipci_list_init(&channel->outbox);
+	ipci_list_init(&channel->hot_link);
+	ipci_list_init(&channel->ready);
+	ipci_list_append(&loop->channels, &channel->link);
+	*ret = channel;
+	return 0;
+}
+
+void ipci_control_write(struct ipci_half *own)
+{
+	struct ipci_control *control = (struct ipci_control *)(void *)own->base;
+
+	control->magic = IPCI_LAYOUT_MAGIC;
+	control->version = IPCI_LAYOUT_VERSION;
+	control->ring_offset = own->ring_offset;
+	control->ring_bytes = own->ring_bytes;
+	control->features = IPCI_FEATURES_KNOWN;
+}
+
+static int alloc_calls(struct ipc_channel *channel, uint32_t max_calls)
+{
+	channel->calls = calloc(max_calls, sizeof(struct ipc_call));
+	if (!channel->calls)
+		return -ENOMEM;
+	channel->max_calls = max_calls;
+	for (uint32_t i = max_calls; i-- > 0;) {
+		struct ipc_call *call = &channel->calls[i];
+
+		call->channel = channel;
+		ipci_list_init(&call->ready);
+		ipci_list_init(&call->outbox);
+		call->next_free = channel->free_calls;
+		channel->free_calls = call;
+	}
+	return 0;
+}
+
+/* The bell is watched by the loop and closed in a forked child. */
+static int hang_bell(struct ipc_channel *channel, int bell)
+{
+	int r = ipci_fork_register(bell);
+
+	if (r < 0)
+		return r;
+	channel->bell_source = (struct ipci_source){.fd = bell, .events = EPOLLIN | EPOLLRDHUP, .user = channel};
+	r = ipci_loop_add(channel->loop->poller, &channel->bell_source);
+	if (r < 0) {
+		ipci_fork_unregister(bell);
+		return r;
+	}
+	channel->bell = bell;
+	return 0;
+}
+
+int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls)
+{
+	struct ipci_inbox *inbox = calloc(1, sizeof(*inbox));
+	int r = inbox ? alloc_calls(channel, max_calls) : -ENOMEM;
+
+	if (r == 0)
+		r = hang_bell(channel, bell);
+	if (r < 0) {
+		free(inbox);
+		return r;
+	}
+	*inbox = (struct ipci_inbox){.loop = channel->loop, .channel = channel, .half = *peer};
+	*peer = (struct ipci_half){};
+	ipci_producer_init(&channel->tx, channel->own.base, inbox->half.base, channel->own.ring_offset,
+			   channel->own.ring_bytes);
+	ipci_consumer_init(&inbox->rx, channel->own.base, inbox->half.base, inbox->half.ring_offset,
+			   inbox->half.ring_bytes);
+	channel->inbox = inbox;
+	ipci_channel_set_hot(channel);
+	return 0;
+}
+
+/* Looked at in memory from now on; whoever was to wake this side need not. */
+void ipci_channel_set_hot(struct ipc_channel *channel)
+{
+	if (channel->hot || !channel->inbox)
+		return;
+	channel->hot = true;
+	ipci_sleep_disarm(&channel->sleep, channel->tx.own);
+	ipci_list_append(&channel->loop->hot, &channel->hot_link);
+}
+
+void ipci_channel_ready(struct ipc_channel *channel)
+{
+	ipci_list_remove(&channel->ready);
+	ipci_list_append(&channel->loop->ready_channels, &channel->ready);
+}
+
+/* Wakes in the way that the peer named; its word was bumped. */
+void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word)
+{
+	channel->n_wakes++;
+	if (how & (IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_SPACE_FUTEX))
+		(void)ipci_futex_wake(word);
+	/* A hang-up found here is found again, and dealt with, where the bell is watched. */
+	if (how & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL))
+		(void)ipci_bell_ring(channel->bell);
+}
+
+/* Tells the peer how far its ring is free, and wakes it if it waits for that. */
+void ipci_channel_give_back(struct ipc_channel *channel)
+{
+	uint32_t how;
+
+	if (!ipci_consumer_publish(&channel->inbox->rx))
+		return;
+	how = ipci_wake_space(&channel->tx);
+	if (how)
+		ipci_channel_ring(channel, how, &channel->tx.own->bell_space);
+}
+
+int ipci_channel_check_alive(struct ipc_channel *channel)
+{
+	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED)
+		channel->peer_closed = true;
+	if (!channel->hung_up && ipci_bell_hung_up(channel->bell))
+		channel->hung_up = true;
+	if (channel->hung_up || channel->peer_closed || channel->closed_by_broker)
+		ipci_channel_set_hot(channel);
+	return channel->hung_up || channel->peer_closed;
+}
+
+/* Takes what the bell brought; @revents as the poller saw them, 0 if it was not asked. */
+void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents)
+{
+	int r = ipci_bell_drain(channel->bell);
+
+	if (r == -EPIPE || revents & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+		channel->hung_up = true;
+	if (r != 0 || revents)
+		ipci_channel_set_hot(channel);
+	if (r == -EPROTO) {
+		ipci_channel_lose(channel, -EPROTO, IPCI_REASON_POISONED, "descriptors came through the bell");
+		return;
+	}
+	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED)
+		channel->peer_closed = true;
+	/* Reported once: a hung-up socket stays ready for ever. */
+	if (channel->hung_up)
+		(void)ipci_loop_modify(channel->loop->poller, &channel->bell_source, 0);
+}
+
+/* How a call ends that a lost channel will not answer. */
+static int status_of(int code)
+{
+	switch (code) {
+	case -EACCES:
+		return IPC_PERMISSION_DENIED;
+	case -EPROTO:
+		return IPC_INTERNAL;
+	default:
+		return IPC_UNAVAILABLE;
+	}
+}
+
+static void settle_call(struct ipc_call *call, int code, const char *text)
+{
+	switch (call->state) {
+	case IPCI_CALL_SENT:
+		ipci_call_end(call, status_of(code), IPC_FATE_UNKNOWN, text);
+		break;
+	case IPCI_CALL_ZOMBIE:
+	case IPCI_CALL_FAILED:
+		ipci_call_free(call);
+		break;
+	case IPCI_CALL_SERVED:
+		ipci_call_cancel_by_peer(call);
+		break;
+	default:
+		break;
+	}
+}
+
+static void unhang_bell(struct ipc_channel *channel)
+{
+	if (channel->bell < 0)
+		return;
+	ipci_loop_remove(channel->loop->poller, &channel->bell_source);
+	ipci_fork_unregister(channel->bell);
+	(void)close(channel->bell);
+	channel->bell = -EBADF;
+}
+
+/* Says to the peer that nothing more comes, then rings whether or not it sleeps. */
+static void say_goodbye(struct ipc_channel *channel, enum ipci_reason reason)
+{
+	ipci_channel_give_back(channel);
+	ipci_state_set(channel->tx.own, IPCI_PHASE_CLOSED, reason);
+	ipci_bell_bump(&channel->tx.own->bell_frames);
+	ipci_bell_bump(&channel->tx.own->bell_space);
+	(void)ipci_futex_wake(&channel->tx.own->bell_frames);
+	(void)ipci_futex_wake(&channel->tx.own->bell_space);
+	(void)ipci_bell_ring(channel->bell);
+}
+
+/* Takes away what nobody holds. */
+static void unmap(struct ipc_channel *channel)
+{
+	struct ipci_inbox *inbox = channel->inbox;
+
+	if (inbox) {
+		channel->inbox = NULL;
+		inbox->channel = NULL;
+		ipci_inbox_free_if_idle(inbox);
+	}
+	if (!channel->room_call)
+		ipci_half_deinit(&channel->own);
+}
+
+void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason, const char *text)
+{
+	if (channel->lost)
+		return;
+	channel->lost = true;
+	channel->error = code;
+	(void)snprintf(channel->reason, sizeof(channel->reason), "%s", text);
+	if (code != -EPIPE || reason != IPCI_REASON_FREED)
+		(void)ipci_error_set(&channel->loop->error, code, "channel %llu to %s: %s",
+				     (unsigned long long)channel->id, channel->peer, text);
+	if (channel->inbox) {
+		say_goodbye(channel, reason);
+		unhang_bell(channel);
+		ipci_control_tell_closed(channel);
+	}
+	ipci_list_remove(&channel->hot_link);
+	channel->hot = false;
+	unmap(channel);
+	for (uint32_t i = 0; i < channel->max_calls; i++)
+		settle_call(&channel->calls[i], code, text);
+	if (!channel->freed) {
+		channel->came = false;
+		channel->went = true;
+		ipci_channel_ready(channel);
+	}
+}
+
+static void destroy(struct ipc_channel *channel)
+{
+	ipci_list_remove(&channel->ready);
+	ipci_list_remove(&channel->link);
+	ipci_half_deinit(&channel->own);
+	free(channel->calls);
+	free(channel->methods);
+	free(channel);
+}
+
+/* A channel whose handle is gone goes with the last call that the program holds. */
+void ipci_channel_free_if_idle(struct ipc_channel *channel)
+{
+	if (!channel->room_call)
+		ipci_half_deinit(&channel->own);
+	if (channel->freed && channel->lost && channel->n_calls == 0)
+		destroy(channel);
+}
+
+/* In a forked child only the heap is ours: the halves are not mapped, the sockets closed, the poller the parent's. */
+static void free_after_fork(struct ipc_channel *channel)
+{
+	ipci_list_remove(&channel->ready);
+	ipci_list_remove(&channel->hot_link);
+	ipci_list_remove(&channel->link);
+	for (uint32_t i = 0; i < channel->max_calls; i++) {
+		free(channel->calls[i].text);
+		free(channel->calls[i].parked);
+	}
+	if (channel->inbox)
+		ipci_consumer_deinit(&channel->inbox->rx);
+	free(channel->inbox);
+	free(channel->calls);
+	free(channel->methods);
+	free(channel);
+}
+
+/* With its loop: nobody has a handle on anything any more. */
+void ipci_channel_discard(struct ipc_channel *channel)
+{
+	if (ipci_forked(channel->loop)) {
+		free_after_fork(channel);
+		return;
+	}
+	channel->freed = true;
+	ipci_list_remove(&channel->ready);
+	ipci_channel_lose(channel, -EPIPE, IPCI_REASON_FREED, "freed");
+	/* Counted as one more, the channel stays until the last call went. */
+	channel->n_calls++;
+	for (uint32_t i = 0; i < channel->max_calls; i++)
+		if (channel->calls[i].state != IPCI_CALL_FREE)
+			ipci_call_free(&channel->calls[i]);
+	channel->n_calls--;
+	ipci_channel_free_if_idle(channel);
+}
+
+IPC_PUBLIC void ipc_channel_free(ipc_channel *channel)
+{
+	if (!channel || channel->freed)
+		return;
+	/* A client's calls go with it; a server's stay until the program ended each. */
+	if (!channel->at_server || ipci_forked(channel->loop)) {
+		ipci_channel_discard(channel);
+		return;
+	}
+	channel->freed = true;
+	ipci_list_remove(&channel->ready);
+	if (channel->loop->departed == channel)
+		channel->loop->departed = NULL;
+	ipci_channel_lose(channel, -EPIPE, IPCI_REASON_FREED, "freed");
+	ipci_channel_free_if_idle(channel);
+}
+
+static void fill_info(const struct ipc_channel *channel, struct ipc_channel_info *info)
+{
+	info->state = channel->lost  ? IPC_CHANNEL_CLOSED :
+		      channel->inbox ? IPC_CHANNEL_OPEN :
+				       IPC_CHANNEL_OPENING;
+	info->error = channel->error;
+	info->id = channel->id;
+	info->max_calls = channel->max_calls;
+	info->n_calls = channel->n_calls;
+	info->peer = channel->peer;
+	info->service = channel->service->name;
+	info->reason = channel->reason;
+	info->n_wakes = channel->n_wakes;
+	info->n_sleeps = channel->n_sleeps;
+	info->n_sent = channel->tx.n_frames;
+	info->n_received = channel->n_received;
+	if (!channel->inbox)
+		return;
+	info->n_received = channel->inbox->rx.n_frames;
+	info->payload_max_bytes = ipci_payload_max_bytes(channel->own.ring_bytes);
+	info->receive_max_bytes = ipci_payload_max_bytes(channel->inbox->half.ring_bytes);
+	info->shared_bytes = ipci_half_size_bytes(channel->own.ring_bytes) +
+			     ipci_half_size_bytes(channel->inbox->half.ring_bytes);
+}
+
+IPC_PUBLIC int ipc_channel_info(ipc_channel *channel, struct ipc_channel_info *ret)
+{
+	struct ipc_channel_info info = {};
+	size_t size;
+
+	if (!channel || !ret || ret->size < sizeof(size_t) || ret->size > 4096)
+		return -EINVAL;
+	if (ipci_forked(channel->loop))
+		return -ECHILD;
+	size = ret->size;
+	fill_info(channel, &info);
+	info.size = size;
+	memcpy(ret, &info, size < sizeof(info) ? size : sizeof(info));
+	return 0;
+}

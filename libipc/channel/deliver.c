@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From frames to what the program sees. One frame a look, so that the work done for one peer is bounded by whoever
+ * looks, and every value in a frame was loaded once, by ipci_consumer_peek().
+ *
+ * Who waits for one call, or for room, keeps receiving: what belongs to others is parked as a private copy on its
+ * call and reported later. A server never takes a request while it has no room for the largest reply, so a handler
+ * that answers at once never finds the ring full.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "objects.h"
+
+static int poison(struct ipc_channel *channel, const char *text)
+{
+	ipci_channel_lose(channel, -EPROTO, IPCI_REASON_POISONED, text);
+	return IPCI_LOOK_AGAIN;
+}
+
+/* The frame's payload becomes @msg: a snapshot, or in place. Takes the frame. 0 or -ENOMEM, nothing taken. */
+static int deliver(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_msg *msg)
+{
+	struct ipc_loop *loop = channel->loop;
+	struct ipci_consumer *rx = &channel->inbox->rx;
+	const uint64_t position = rx->tail;
+	int r;
+
+	msg->size_bytes = view->payload_bytes;
+	msg->bad = 0;
+	msg->owner = loop;
+	msg->token = loop->turn;
+	if (__builtin_expect(view->payload_bytes <= IPC_SNAPSHOT_MAX_BYTES, 1)) {
+		if (__builtin_expect(!loop->snapshot, 0) && ipci_snapshot_prepare(loop) < 0)
+			return -ENOMEM;
+		ipci_snapshot(loop->snapshot->data, view->payload, view->payload_bytes);
+		ipci_consumer_take(rx, view);
+		if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
+			ipci_channel_give_back(channel);
+		msg->data = loop->snapshot->data;
+		msg->flags = 0;
+		return 0;
+	}
+	r = ipci_consumer_hold(rx, view);
+	if (r < 0)
+		return r;
+	loop->borrowed = channel->inbox;
+	loop->borrowed_position = position;
+	msg->data = view->payload;
+	msg->flags = IPC_MSG_IN_PLACE;
+	return 0;
+}
+
+/* Takes a frame whose payload nobody wants. */
+static int skip(struct ipc_channel *channel, const struct ipci_view *view)
+{
+	ipci_consumer_take(&channel->inbox->rx, view);
+	if (ipci_consumer_should_publish(&channel->inbox->rx))
+		ipci_channel_give_back(channel);
+	return IPCI_LOOK_AGAIN;
+}
+
+/* ── server ── */
+
+/* Deadline and trace, each word loaded once. */
+static void read_ext(struct ipc_call *call, const struct ipci_view *view)
+{
+	const uint8_t *ext = view->ext;
+
+	call->deadline_ns = IPCI_NEVER;
+	if (view->kind & IPCI_EXT_DEADLINE) {
+		const uint64_t remaining_ns = *(const volatile uint64_t *)(const void *)ext;
+
+		call->deadline_ns = ipci_deadline_ns(remaining_ns);
+		ext += IPCI_EXT_DEADLINE_BYTES;
+	}
+	call->has_trace = view->kind & IPCI_EXT_TRACE;
+	if (call->has_trace) {
+		uint8_t copy[IPCI_EXT_TRACE_BYTES];
+
+		ipci_snapshot(copy, ext, sizeof(copy));
+		memcpy(call->trace, copy, sizeof(call->trace));
+	}
+}
+
+/* A request for a method that is refused here, or that nobody wrote. */
+static int refuse(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_call *call, int why)
+{
+	(void)skip(channel, view);
+	if (why == IPCI_METHOD_UNIMPLEMENTED)
+		ipci_call_fail(call, IPC_UNIMPLEMENTED, true, "the server has no such method");
+	else
+		ipci_call_fail(call, IPC_PERMISSION_DENIED, true, "no policy rule allows this method");
+	return IPCI_LOOK_AGAIN;
+}
+
+static int take_request(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_event *event)
+{
+	const uint64_t seq = view->call_id >> IPCI_CALL_SLOT_BITS;
+	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
+	int method, r;
+
+	if (!call)
+		return poison(channel, "a request in a slot beyond the calls agreed on");
+	if (seq <= channel->call_seq)
+		return poison(channel, "a request whose call id does not grow");
+	if (call->state != IPCI_CALL_FREE)
+		return poison(channel, "a request in a slot whose call has not ended");
+	if (!event)
+		return IPCI_LOOK_NOTHING;
+	r = ipci_producer_has_room(&channel->tx, channel->tx.ring_bytes / 2);
+	if (r < 0)
+		return poison(channel, "the peer's `consumed` is impossible");
+	channel->stalled = r == 0;
+	if (r == 0)
+		return IPCI_LOOK_NOTHING;
+	method = view->method < channel->n_methods ? channel->methods[view->method] : IPCI_METHOD_REFUSED;
+	if (__builtin_expect(method >= 0, 1)) {
+		r = deliver(channel, view, &event->msg);
+		if (r < 0)
+			return r;
+	}
+	channel->call_seq = seq;
+	channel->n_calls++;
+	call->id = view->call_id;
+	call->state = IPCI_CALL_SERVED;
+	call->method = (uint16_t)method;
+	call->cancelled = false;
+	call->told = false;
+	call->user = NULL;
+	read_ext(call, view);
+	if (method < 0)
+		return refuse(channel, view, call, method);
+	channel->loop->fresh = call;
+	event->kind = IPC_EVENT_REQUEST;
+	event->flags = 0;
+	event->server = channel->server;
+	event->channel = channel;
+	event->call = call;
+	event->user = channel->user;
+	event->method = (uint32_t)method;
+	event->last = 1;
+	event->status = 0;
+	return IPCI_LOOK_EVENT;
+}
+
+static int take_cancel(struct ipc_channel *channel, const struct ipci_view *view)
+{
+	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
+
+	if (!call || view->call_id >> IPCI_CALL_SLOT_BITS > channel->call_seq)
+		return poison(channel, "a cancel for a call that never was");
+	(void)skip(channel, view);
+	/* The answer may have been on its way already. */
+	if (call->state == IPCI_CALL_SERVED && call->id == view->call_id)
+		ipci_call_cancel_by_peer(call);
+	return IPCI_LOOK_AGAIN;
+}
+
+static int take_at_server(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_event *event)
+{
+	switch (view->kind & IPCI_KIND_MASK) {
+	case IPCI_KIND_REQUEST:
+		return take_request(channel, view, event);
+	case IPCI_KIND_CANCEL:
+		return take_cancel(channel, view);
+	case IPCI_KIND_PADDING:
+		return skip(channel, view);
+	default:
+		return poison(channel, "a frame of a kind that a client does not send");
+	}
+}
+
+/* ── client ── */
+
+/* A copy for later. Without memory the call ends with a status: its reply is lost, and said to be. */
+static void park(struct ipc_call *call, const struct ipci_view *view)
+{
+	struct ipc_loop *loop = call->channel->loop;
+	struct ipci_parked *parked = malloc(sizeof(*parked) + ((view->payload_bytes + 15u) & ~15u));
+
+	if (!parked) {
+		ipci_call_end(call, IPC_RESOURCE_EXHAUSTED, IPC_FATE_EXECUTED, "no memory for the reply");
+		return;
+	}
+	parked->loop = loop;
+	parked->size_bytes = view->payload_bytes;
+	ipci_snapshot(parked->data, view->payload, view->payload_bytes);
+	ipci_timer_remove(call);
+	call->parked = parked;
+	ipci_list_remove(&call->ready);
+	ipci_list_append(&loop->ready_calls, &call->ready);
+}
+
+/* The call was reported: its info stays until the turn ends. */
+static void set_ended(struct ipc_call *call)
+{
+	if (call->timer)
+		ipci_timer_remove(call);
+	call->state = IPCI_CALL_ENDED;
+	call->channel->loop->ended = call;
+}
+
+static int fill_client_event(struct ipc_call *call, struct ipc_event *event, uint32_t kind)
+{
+	event->kind = kind;
+	event->flags = 0;
+	event->server = NULL;
+	event->channel = call->channel;
+	event->call = call;
+	event->user = call->user;
+	event->method = call->method;
+	event->last = 1;
+	event->status = call->status;
+	if (kind == IPC_EVENT_END)
+		event->msg = (struct ipc_msg){};
+	set_ended(call);
+	return IPCI_LOOK_EVENT;
+}
+
+static int take_reply(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
+		      struct ipc_call *want, struct ipc_msg *msg)
+{
+	int r;
+
+	if (call != want && !event) {
+		park(call, view);
+		return skip(call->channel, view);
+	}
+	r = deliver(call->channel, view, call == want ? msg : &event->msg);
+	if (r < 0)
+		return r;
+	call->status = IPC_OK;
+	call->fate = IPC_FATE_EXECUTED;
+	if (call != want)
+		return fill_client_event(call, event, IPC_EVENT_MESSAGE);
+	set_ended(call);
+	return IPCI_LOOK_ENDED;
+}
+
+static int take_error(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
+		      struct ipc_call *want)
+{
+	const int status = (int)(view->method & IPCI_STATUS_MASK);
+	uint8_t copy[IPCI_ERROR_TEXT_MAX + 1 + 7];
+
+	if (view->payload_bytes > IPCI_ERROR_TEXT_MAX || status < IPC_CANCELLED || status > IPC_UNAUTHENTICATED ||
+	    view->method & ~(uint32_t)(IPCI_STATUS_MASK | IPCI_STATUS_NOT_EXECUTED))
+		return poison(call->channel, "an error with an impossible status or text");
+	ipci_snapshot(copy, view->payload, view->payload_bytes);
+	copy[view->payload_bytes] = '\0';
+	(void)skip(call->channel, view);
+	ipci_call_end(call, status,
+		      view->method & IPCI_STATUS_NOT_EXECUTED ? IPC_FATE_NOT_EXECUTED : IPC_FATE_EXECUTED,
+		      (const char *)copy);
+	if (call == want) {
+		ipci_list_remove(&call->ready);
+		set_ended(call);
+		return IPCI_LOOK_ENDED;
+	}
+	if (!event)
+		return IPCI_LOOK_AGAIN;
+	ipci_list_remove(&call->ready);
+	return fill_client_event(call, event, IPC_EVENT_END);
+}
+
+/* The answer to a call that the program has given up. */
+static int take_late(struct ipc_call *call, const struct ipci_view *view)
+{
+	(void)skip(call->channel, view);
+	ipci_list_remove(&call->outbox);
+	call->expired = false;
+	if (call->state == IPCI_CALL_ZOMBIE)
+		ipci_call_free(call);
+	return IPCI_LOOK_AGAIN;
+}
+
+static int take_at_client(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_event *event,
+			  struct ipc_call *want, struct ipc_msg *msg)
+{
+	const uint32_t kind = view->kind & IPCI_KIND_MASK;
+	struct ipc_call *call;
+
+	if (kind == IPCI_KIND_PADDING)
+		return skip(channel, view);
+	if ((kind != IPCI_KIND_REPLY && kind != IPCI_KIND_ERROR) || view->kind & IPCI_EXT_KNOWN)
+		return poison(channel, "a frame of a kind that a server does not send");
+	call = ipci_call_by_id(channel, view->call_id);
+	if (!call || call->id != view->call_id)
+		return poison(channel, "an answer to a call that was not made");
+	if (call->state == IPCI_CALL_ZOMBIE || (call->state != IPCI_CALL_FREE && call->expired))
+		return take_late(call, view);
+	if (call->state != IPCI_CALL_SENT || call->parked || call->status >= 0)
+		return poison(channel, "an answer to a call that was answered");
+	if (kind == IPCI_KIND_REPLY)
+		return take_reply(call, view, event, want, msg);
+	return take_error(call, view, event, want);
+}
+
+/* ── both ── */
+
+static int report_writable(struct ipc_channel *channel, struct ipc_event *event)
+{
+	int r = 1;
+
+	if (!event || (!channel->room_wanted && !channel->call_wanted))
+		return IPCI_LOOK_NOTHING;
+	if (channel->call_wanted && !channel->free_calls)
+		return IPCI_LOOK_NOTHING;
+	if (channel->room_wanted)
+		r = ipci_producer_has_room(&channel->tx, channel->room_wanted);
+	if (r < 0)
+		return poison(channel, "the peer's `consumed` is impossible");
+	if (r == 0 || channel->room_call)
+		return IPCI_LOOK_NOTHING;
+	channel->room_wanted = 0;
+	channel->call_wanted = false;
+	*event = (struct ipc_event){
+		.kind = IPC_EVENT_WRITABLE,
+		.server = channel->server,
+		.channel = channel,
+		.user = channel->user,
+	};
+	return IPCI_LOOK_EVENT;
+}
+
+/* Nothing in the ring: is it the end? The flags were set before this look, so the ring is drained. */
+static int look_for_end(struct ipc_channel *channel)
+{
+	if (channel->closed_by_broker) {
+		ipci_channel_lose(channel, channel->error_by_broker, IPCI_REASON_REVOKED, channel->reason);
+		return IPCI_LOOK_AGAIN;
+	}
+	if (channel->peer_closed) {
+		const uint32_t reason = ipci_state(channel->tx.peer) >> 8;
+
+		ipci_channel_lose(channel, reason == IPCI_REASON_POISONED ? -EPROTO : -EPIPE, IPCI_REASON_NONE,
+				  reason == IPCI_REASON_POISONED ? "the peer reports a breach of the protocol" :
+								   "the peer closed the channel");
+		return IPCI_LOOK_AGAIN;
+	}
+	if (channel->hung_up) {
+		ipci_channel_lose(channel, -EPIPE, IPCI_REASON_NONE, "the peer hung up");
+		return IPCI_LOOK_AGAIN;
+	}
+	return IPCI_LOOK_NOTHING;
+}
+
+/* What is rare, before a frame is looked for. */
+static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
+{
+	if (!ipci_list_empty(&channel->outbox) && ipci_outbox_flush(channel) < 0)
+		return IPCI_LOOK_AGAIN;
+	if (channel->wake_owed)
+		ipci_channel_wake(channel);
+	/* What the broker revoked is not read any more. */
+	if (channel->closed_by_broker && channel->error_by_broker == -EACCES)
+		return look_for_end(channel);
+	return report_writable(channel, event);
+}
+
+int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want, struct ipc_msg *msg)
+{
+	struct ipci_view view;
+	int r;
+
+	if (__builtin_expect(channel->room_wanted || channel->call_wanted || channel->wake_owed ||
+				     channel->closed_by_broker || !ipci_list_empty(&channel->outbox),
+			     0)) {
+		r = look_aside(channel, event);
+		if (r != IPCI_LOOK_NOTHING)
+			return r;
+	}
+	r = ipci_consumer_peek(&channel->inbox->rx, &view);
+	if (r == 0)
+		return look_for_end(channel);
+	if (r < 0)
+		return poison(channel, "a frame of impossible length or with unknown extensions");
+	if (channel->at_server)
+		return take_at_server(channel, &view, event);
+	return take_at_client(channel, &view, event, want, msg);
+}
+
+int ipci_report_call(struct ipc_call *call, struct ipc_event *event)
+{
+	ipci_list_remove(&call->ready);
+	if (call->channel->at_server) {
+		*event = (struct ipc_event){
+			.kind = IPC_EVENT_CANCELLED,
+			.server = call->channel->server,
+			.channel = call->channel,
+			.call = call,
+			.user = call->channel->user,
+			.method = call->method,
+			.last = 1,
+			.status = IPC_CANCELLED,
+		};
+		return IPCI_LOOK_EVENT;
+	}
+	if (!call->parked)
+		return fill_client_event(call, event, IPC_EVENT_END);
+	ipci_take_parked(call, &event->msg);
+	return fill_client_event(call, event, IPC_EVENT_MESSAGE);
+}
+
+void ipci_take_parked(struct ipc_call *call, struct ipc_msg *msg)
+{
+	struct ipc_loop *loop = call->channel->loop;
+
+	*msg = (struct ipc_msg){
+		.data = call->parked->data,
+		.size_bytes = call->parked->size_bytes,
+		.owner = loop,
+		.token = loop->turn,
+	};
+	loop->borrowed_parked = call->parked;
+	call->parked = NULL;
+	call->status = IPC_OK;
+	call->fate = IPC_FATE_EXECUTED;
+}
+
+void ipci_call_set_ended(struct ipc_call *call)
+{
+	ipci_list_remove(&call->ready);
+	set_ended(call);
+}

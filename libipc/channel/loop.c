@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loop: what one thread waits for, and the next thing that happened.
+ *
+ *   look   in memory: what is ready, then one frame of each hot channel in turn
+ *   spin   look again and again, for as long as has paid lately
+ *   sleep  on the hot channels' futex words if asked to; else arm every hot channel, which makes it cold, and wait
+ *          in the kernel for bells, the broker, posts, the program's descriptors and the next deadline
+ *
+ * A cold channel costs nothing until its bell rings. A busy loop looks at the kernel's side about once a
+ * millisecond, so that a channel that never pauses starves nobody.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "control.h"
+#include "futex.h"
+#include "post.h"
+#include "turn.h"
+
+#define POLL_BATCH 64u
+#define LOOKS_PER_CLOCK 64u
+#define LAST_LOOKS 16u
+#define LOOKS_PER_TURN 1024u /* frames worked off without an event before others get their turn */
+
+/* The last failed ipc_loop_new() of this thread, which left no loop to ask. */
+static _Thread_local struct ipci_error new_error;
+
+/* ── one wait of the poller ── */
+
+static void source_ready(struct ipc_loop *loop, struct ipci_source *source, uint32_t revents)
+{
+	struct ipci_watch *watch;
+
+	if (source == &loop->control_source) {
+		ipci_control_process(loop);
+	} else if (source == &loop->post_source) {
+		ipci_post_drain(loop);
+	} else if (source->user == loop) {
+		watch = IPCI_CONTAINER_OF(source, struct ipci_watch, source);
+		if (!watch->revents)
+			loop->n_fd_ready++;
+		watch->revents |= revents;
+	} else {
+		ipci_channel_bell_rang(source->user, revents);
+	}
+}
+
+int ipci_loop_poll(struct ipc_loop *loop, uint64_t timeout_ns)
+{
+	struct ipci_ready ready[POLL_BATCH];
+	int n = ipci_loop_wait(loop->poller, ready, POLL_BATCH, timeout_ns);
+
+	loop->polled_ns = ipci_now_ns();
+	loop->n_looks = 0;
+	for (int i = 0; i < n; i++) {
+		/* A source that an earlier one took away with it is no longer on this poller. */
+		if (ready[i].source->loop)
+			source_ready(loop, ready[i].source, ready[i].revents);
+	}
+	if (loop->n_timers)
+		ipci_timer_expire(loop, loop->polled_ns);
+	return n < 0 ? n : 0;
+}
+
+/* ── look ── */
+
+static int report_channel(struct ipc_loop *loop, struct ipc_event *event)
+{
+	struct ipc_channel *channel = IPCI_CONTAINER_OF(loop->ready_channels.next, struct ipc_channel, ready);
+
+	*event = (struct ipc_event){
+		.kind = IPC_EVENT_CHANNEL,
+		.server = channel->server,
+		.channel = channel,
+		.user = channel->user,
+	};
+	if (channel->came) {
+		channel->came = false;
+	} else {
+		event->status = channel->error;
+		channel->went = false;
+		if (channel->at_server)
+			loop->departed = channel;
+	}
+	if (!channel->went)
+		ipci_list_remove(&channel->ready);
+	return IPCI_LOOK_EVENT;
+}
+
+static int report_watch(struct ipc_loop *loop, struct ipc_event *event)
+{
+	for (struct ipci_list *l = loop->watches.next; l != &loop->watches; l = l->next) {
+		struct ipci_watch *watch = IPCI_CONTAINER_OF(l, struct ipci_watch, link);
+
+		if (!watch->revents)
+			continue;
+		*event = (struct ipc_event){
+			.kind = IPC_EVENT_FD,
+			.user = watch->user,
+			.fd = watch->source.fd,
+			.revents = watch->revents,
+		};
+		watch->revents = 0;
+		loop->n_fd_ready--;
+		return IPCI_LOOK_EVENT;
+	}
+	loop->n_fd_ready = 0;
+	return IPCI_LOOK_NOTHING;
+}
+
+/* What has something to report although no frame is there. */
+static int look_ready(struct ipc_loop *loop, struct ipc_event *event)
+{
+	if (!ipci_list_empty(&loop->ready_calls))
+		return ipci_report_call(IPCI_CONTAINER_OF(loop->ready_calls.next, struct ipc_call, ready), event);
+	if (!ipci_list_empty(&loop->ready_channels))
+		return report_channel(loop, event);
+	if (atomic_load_explicit(&loop->posted, memory_order_relaxed) == IPCI_POSTED_NOW && ipci_post_take(loop, event))
+		return IPCI_LOOK_EVENT;
+	if (loop->n_fd_ready)
+		return report_watch(loop, event);
+	return IPCI_LOOK_NOTHING;
+}
+
+/* The hot channel whose turn it is goes to the end of the line, whatever it had. */
+static struct ipc_channel *next_hot(struct ipc_loop *loop)
+{
+	struct ipci_list *first = loop->hot.next;
+
+	if (first->next != &loop->hot) {
+		ipci_list_remove(first);
+		ipci_list_append(&loop->hot, first);
+	}
+	return IPCI_CONTAINER_OF(first, struct ipc_channel, hot_link);
+}
+
+/* One round over all that is in memory: IPCI_LOOK_EVENT, _AGAIN, _NOTHING or -errno. */
+static int look(struct ipc_loop *loop, struct ipc_event *event)
+{
+	int result = look_ready(loop, event);
+	struct ipci_list *last;
+
+	if (result != IPCI_LOOK_NOTHING || ipci_list_empty(&loop->hot))
+		return result;
+	last = loop->hot.prev;
+	for (;;) {
+		struct ipc_channel *channel = next_hot(loop);
+		bool round = &channel->hot_link == last;
+		int r = ipci_look(channel, event, NULL, NULL);
+
+		if (r < 0 || r == IPCI_LOOK_EVENT)
+			return r;
+		if (r == IPCI_LOOK_AGAIN)
+			result = IPCI_LOOK_AGAIN;
+		/* A channel that was lost while it was looked at may be anywhere: the next call starts anew. */
+		if (round || r == IPCI_LOOK_AGAIN || ipci_list_empty(&loop->hot))
+			return result;
+	}
+}
+
+/* A busy loop's regard for everything that is not in memory. */
+static int look_around(struct ipc_loop *loop)
+{
+	if (++loop->n_looks < LOOKS_PER_CLOCK)
+		return 0;
+	loop->n_looks = 0;
+	if (ipci_now_ns() - loop->polled_ns < IPCI_POLL_NS)
+		return 0;
+	return ipci_loop_poll(loop, 0);
+}
+
+/* ── sleep ── */
+
+/* May the channel's thread sleep? Called after arming: the last look at everything that could have come. */
+static bool is_quiet(struct ipc_channel *channel)
+{
+	int room;
+
+	if (channel->wake_owed || channel->hung_up || channel->peer_closed || channel->closed_by_broker)
+		return false;
+	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED) {
+		channel->peer_closed = true;
+		return false;
+	}
+	if (channel->stalled) {
+		room = ipci_producer_has_room(&channel->tx, channel->tx.ring_bytes / 2);
+		if (room != 0)
+			return false;
+	} else if (ipci_consumer_ready(&channel->inbox->rx)) {
+		return false;
+	}
+	if (!ipci_list_empty(&channel->outbox) && ipci_producer_refresh(&channel->tx) < 0)
+		return false;
+	if (channel->room_wanted && ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0)
+		return false;
+	return !(channel->call_wanted && channel->free_calls);
+}
+
+static uint32_t wants(const struct ipc_channel *channel, uint32_t frames, uint32_t space)
+{
+	bool for_space = channel->stalled || channel->room_wanted || !ipci_list_empty(&channel->outbox);
+
+	return (channel->stalled ? 0 : frames) | (for_space ? space : 0);
+}
+
+/* Cold: armed in the kernel, out of the line. False if something came meanwhile. */
+static bool cool(struct ipc_channel *channel)
+{
+	if (channel->wake_owed)
+		ipci_channel_wake(channel);
+	ipci_channel_give_back(channel);
+	/* Bells of an earlier sleep are spent before the next begins. */
+	ipci_channel_bell_rang(channel, 0);
+	if (channel->lost)
+		return false;
+	ipci_sleep_arm(&channel->sleep, channel->tx.own,
+		       wants(channel, IPCI_WANT_FRAMES_BELL, IPCI_WANT_SPACE_BELL));
+	if (!is_quiet(channel)) {
+		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
+		return false;
+	}
+	channel->hot = false;
+	ipci_list_remove(&channel->hot_link);
+	return true;
+}
+
+/* All hot channels to cold ones. False if one of them has something to look at. */
+static bool cool_all(struct ipc_loop *loop)
+{
+	while (!ipci_list_empty(&loop->hot)) {
+		if (!cool(IPCI_CONTAINER_OF(loop->hot.next, struct ipc_channel, hot_link)))
+			return false;
+	}
+	return true;
+}
+
+static int sleep_in_kernel(struct ipc_loop *loop, uint64_t timeout_ns)
+{
+	int r;
+
+	if (!cool_all(loop))
+		return timeout_ns == 0 ? ipci_loop_poll(loop, 0) : 0;
+	r = ipci_loop_set_deadline(loop->poller, ipci_timer_next_ns(loop));
+	if (r < 0)
+		return r;
+	return ipci_loop_poll(loop, timeout_ns);
+}
+
+/* Do the hot channels' words, and the posts', say all that these channels wait for? */
+static bool can_sleep_on_futex(const struct ipc_loop *loop)
+{
+	unsigned n = atomic_load_explicit(&loop->posted, memory_order_relaxed) != 0;
+	bool any = false;
+
+	for (const struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
+		const struct ipc_channel *channel = IPCI_CONTAINER_OF(l, const struct ipc_channel, hot_link);
+
+		if (channel->stalled || wants(channel, 0, 1) || ++n > IPCI_FUTEX_WAITV_MAX)
+			return false;
+		any = true;
+	}
+	return any && (n == 1 || ipci_futex_waitv_works());
+}
+
+/*
+ * One slice on the hot channels' own words: the shortest way to sleep and be woken, deaf to all else for 20 ms at
+ * most. 1 woken, 0 the slice passed or does not apply.
+ */
+static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
+{
+	struct ipci_futex_word words[IPCI_FUTEX_WAITV_MAX];
+	uint64_t timer_ns = ipci_remaining_ns(ipci_timer_next_ns(loop), ipci_now_ns());
+	uint64_t slice_ns = timeout_ns < IPCI_RECHECK_NS ? timeout_ns : IPCI_RECHECK_NS;
+	unsigned n = 0;
+	bool quiet = true;
+	int r = -EAGAIN;
+
+	if (timer_ns < slice_ns)
+		slice_ns = timer_ns;
+	if (!can_sleep_on_futex(loop))
+		return 0;
+	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
+		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
+
+		ipci_channel_give_back(channel);
+		ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
+		words[n].expected = ipci_bell_frames(channel->tx.peer);
+		words[n++].word = &channel->tx.peer->bell_frames;
+		quiet = quiet && is_quiet(channel);
+	}
+	/* A loop that is posted to listens for that too. */
+	if (atomic_load_explicit(&loop->posted, memory_order_relaxed)) {
+		words[n].expected = IPCI_POSTED_BEFORE;
+		words[n++].word = &loop->posted;
+	}
+	if (quiet && n == 1)
+		r = ipci_futex_wait(words[0].word, words[0].expected, ipci_deadline_ns(slice_ns));
+	else if (quiet)
+		r = ipci_futex_waitv(words, n, ipci_deadline_ns(slice_ns));
+	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
+		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
+
+		channel->n_sleeps += r == 0;
+		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
+	}
+	return r == 0 || r == -EAGAIN;
+}
+
+/* ── next ── */
+
+/* Looks until an event, an empty look after @spin_ns, or as many as one turn may take. */
+static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spin_ns)
+{
+	uint64_t started_ns = 0;
+	unsigned n = 0;
+
+	for (;;) {
+		int r = look(loop, event);
+
+		if (r < 0 || r == IPCI_LOOK_EVENT)
+			return r;
+		if (n > LOOKS_PER_TURN && r == IPCI_LOOK_AGAIN)
+			return IPCI_LOOK_NOTHING;
+		if (++n % LOOKS_PER_CLOCK) {
+			if (spin_ns == 0 && r == IPCI_LOOK_NOTHING)
+				return r;
+			if (n > LOOKS_PER_CLOCK)
+				ipci_cpu_relax();
+			continue;
+		}
+		if (ipci_list_empty(&loop->hot) && r == IPCI_LOOK_NOTHING)
+			return r;
+		if (!started_ns)
+			started_ns = ipci_now_ns();
+		else if (r == IPCI_LOOK_NOTHING && ipci_now_ns() - started_ns >= spin_ns)
+			return r;
+		r = look_around(loop);
+		if (r < 0 && r != -EINTR)
+			return r;
+	}
+}
+
+static int wait_once(struct ipc_loop *loop, uint64_t started_ns, uint64_t deadline_ns)
+{
+	uint64_t now_ns = ipci_now_ns();
+	uint64_t remaining_ns = ipci_remaining_ns(deadline_ns, now_ns);
+	int r;
+
+	if (loop->wait == IPC_WAIT_FUTEX && remaining_ns && sleep_on_futex(loop, remaining_ns))
+		return look_around(loop);
+	r = sleep_in_kernel(loop, remaining_ns);
+	ipci_spin_learn(&loop->spin, loop->polled_ns - started_ns);
+	return r;
+}
+
+/* The slow half of ipc_loop_next(): nothing was there at first sight. */
+static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns)
+{
+	uint64_t started_ns = ipci_now_ns();
+	uint64_t deadline_ns = timeout_ns < 0 ? IPCI_NEVER : ipci_deadline_ns((uint64_t)timeout_ns);
+	unsigned n_last = 0;
+	int r;
+
+	for (;;) {
+		bool last = timeout_ns == 0 || (deadline_ns != IPCI_NEVER && ipci_now_ns() >= deadline_ns);
+
+		r = look_for(loop, event, last ? 0 : ipci_spin_budget_ns(&loop->spin));
+		if (r < 0 || r == IPCI_LOOK_EVENT)
+			return r < 0 ? r : 1;
+		r = wait_once(loop, started_ns, last ? 0 : deadline_ns);
+		if (r < 0)
+			return r;
+		/* Armed, and nothing came: the host may sleep. */
+		if (last && ipci_list_empty(&loop->hot))
+			return look_ready(loop, event) == IPCI_LOOK_EVENT;
+		/* A peer that always has something, never an event: the host gets its turn, and comes back. */
+		if (last && ++n_last == LAST_LOOKS) {
+			ipci_post_nudge(loop);
+			return 0;
+		}
+	}
+}
+
+IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns)
+{
+	int r;
+
+	if (!loop || !event)
+		return -EINVAL;
+	if (ipci_forked(loop))
+		return -ECHILD;
+	ipci_turn_begin(loop);
+	r = look_around(loop);
+	if (r < 0)
+		return r;
+	r = look(loop, event);
+	if (__builtin_expect(r == IPCI_LOOK_EVENT, 1))
+		return 1;
+	return r < 0 ? r : next_slowly(loop, event, timeout_ns);
+}
+
+/* ── the rest ── */
+
+IPC_PUBLIC int ipc_loop_fd(ipc_loop *loop)
+{
+	if (!loop)
+		return -EINVAL;
+	return ipci_forked(loop) ? -ECHILD : ipci_loop_fd(loop->poller);
+}
+
+static struct ipci_watch *find_watch(struct ipc_loop *loop, int fd)
+{
+	for (struct ipci_list *l = loop->watches.next; l != &loop->watches; l = l->next) {
+		struct ipci_watch *watch = IPCI_CONTAINER_OF(l, struct ipci_watch, link);
+
+		if (watch->source.fd == fd)
+			return watch;
+	}
+	return NULL;
+}
+
+static void unwatch(struct ipc_loop *loop, struct ipci_watch *watch)
+{
+	if (watch->revents)
+		loop->n_fd_ready--;
+	ipci_loop_remove(loop->poller, &watch->source);
+	ipci_list_remove(&watch->link);
+	free(watch);
+}
+
+IPC_PUBLIC int ipc_loop_watch(ipc_loop *loop, int fd, uint32_t events, void *user)
+{
+	struct ipci_watch *watch;
+	int r;
+
+	if (!loop || fd < 0)
+		return -EINVAL;
+	if (ipci_forked(loop))
+		return -ECHILD;
+	watch = find_watch(loop, fd);
+	if (!events) {
+		if (watch)
+			unwatch(loop, watch);
+		return watch ? 0 : -ENOENT;
+	}
+	if (watch) {
+		watch->user = user;
+		return ipci_loop_modify(loop->poller, &watch->source, events);
+	}
+	watch = calloc(1, sizeof(*watch));
+	if (!watch)
+		return -ENOMEM;
+	watch->source = (struct ipci_source){.fd = fd, .events = events, .user = loop};
+	watch->user = user;
+	r = ipci_loop_add(loop->poller, &watch->source);
+	if (r < 0) {
+		free(watch);
+		return r;
+	}
+	ipci_list_append(&loop->watches, &watch->link);
+	return 0;
+}
+
+IPC_PUBLIC const char *ipc_loop_error(ipc_loop *loop)
+{
+	return loop ? loop->error.text : new_error.text;
+}
+
+static int wait_from_name(const char *name, enum ipc_wait *ret)
+{
+	static const char *const names[] = {"auto", "spin", "futex", "epoll", "uring"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*ret = (enum ipc_wait)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* The options, else the environment, decide how this loop waits. */
+static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
+{
+	const char *name = getenv("IPC_WAIT");
+
+	if (opts->wait > IPC_WAIT_URING || opts->flags || opts->token)
+		return ipci_error_set(&new_error, -EINVAL, "ipc_loop_opts: an unknown flag or way to wait, or a token");
+	loop->wait = (enum ipc_wait)opts->wait;
+	if (loop->wait == IPC_WAIT_AUTO && name && *name && wait_from_name(name, &loop->wait) < 0)
+		return ipci_error_set(&new_error, -EINVAL,
+				      "IPC_WAIT=%s: expected auto, spin, futex, epoll or uring", name);
+	loop->spin_max_ns = opts->spin_ns ? opts->spin_ns : IPCI_SPIN_DEFAULT_MAX_NS;
+	if (loop->wait == IPC_WAIT_SPIN)
+		loop->spin_max_ns = IPCI_RECHECK_NS;
+	/* With one CPU, spinning only keeps the other side from running. */
+	if (loop->wait == IPC_WAIT_FUTEX || ipci_spin_cpus() < 2)
+		loop->spin_max_ns = 0;
+	ipci_spin_init(&loop->spin, loop->spin_max_ns);
+	return 0;
+}
+
+static int start_poller(struct ipc_loop *loop)
+{
+	enum ipci_loop_backend backend = loop->wait == IPC_WAIT_EPOLL ? IPCI_LOOP_EPOLL :
+					 loop->wait == IPC_WAIT_URING ? IPCI_LOOP_URING :
+									IPCI_LOOP_ANY;
+	int r = ipci_loop_new(&loop->poller, backend);
+
+	if (r < 0)
+		return ipci_error_set(&new_error, r, "cannot set up %s: %s",
+				      backend == IPCI_LOOP_URING ? "io_uring" : "the event loop", strerror(-r));
+	r = ipci_post_init(loop);
+	if (r < 0)
+		return ipci_error_set(&new_error, r, "cannot set up the loop's eventfd: %s", strerror(-r));
+	return 0;
+}
+
+static void init_lists(struct ipc_loop *loop)
+{
+	ipci_list_init(&loop->hot);
+	ipci_list_init(&loop->channels);
+	ipci_list_init(&loop->servers);
+	ipci_list_init(&loop->watches);
+	ipci_list_init(&loop->ready_calls);
+	ipci_list_init(&loop->ready_channels);
+	loop->post_fd = -EBADF;
+	loop->fork_generation = ipci_fork_count;
+}
+
+IPC_PUBLIC int ipc_loop_new(ipc_loop **ret, const struct ipc_loop_opts *opts)
+{
+	struct ipc_loop_opts known;
+	struct ipc_loop *loop;
+	int r;
+
+	if (!ret)
+		return -EINVAL;
+	r = ipci_opts_copy(&known, sizeof(known), opts);
+	if (r < 0)
+		return ipci_error_set(&new_error, r, "ipc_loop_opts: %s",
+				      r == -E2BIG ? "something that this library does not know" : "bad size");
+	loop = calloc(1, sizeof(*loop));
+	if (!loop)
+		return ipci_error_set(&new_error, -ENOMEM, "out of memory");
+	init_lists(loop);
+	r = choose_wait(loop, &known);
+	if (r == 0)
+		r = start_poller(loop);
+	if (r == 0) {
+		r = ipci_control_connect(loop, known.broker);
+		if (r < 0)
+			new_error = loop->error;
+	}
+	if (r < 0) {
+		ipc_loop_free(loop);
+		return r;
+	}
+	*ret = loop;
+	return 0;
+}
+
+void ipci_loop_free_rest(struct ipc_loop *loop)
+{
+	ipci_snapshot_free_all(loop);
+	free(loop);
+}
+
+IPC_PUBLIC void ipc_loop_free(ipc_loop *loop)
+{
+	if (!loop)
+		return;
+	if (!ipci_forked(loop))
+		ipci_turn_begin(loop);
+	while (!ipci_list_empty(&loop->servers))
+		ipc_server_free(IPCI_CONTAINER_OF(loop->servers.next, struct ipc_server, link));
+	while (!ipci_list_empty(&loop->channels))
+		ipci_channel_discard(IPCI_CONTAINER_OF(loop->channels.next, struct ipc_channel, link));
+	while (!ipci_list_empty(&loop->watches)) {
+		struct ipci_watch *watch = IPCI_CONTAINER_OF(loop->watches.next, struct ipci_watch, link);
+
+		ipci_list_remove(&watch->link);
+		if (!ipci_forked(loop))
+			ipci_loop_remove(loop->poller, &watch->source);
+		free(watch);
+	}
+	ipci_control_free(loop);
+	ipci_post_deinit(loop);
+	ipci_loop_free(loop->poller);
+	free(loop->timers);
+	loop->timers = NULL;
+	loop->dead = true;
+	if (loop->n_kept == 0)
+		ipci_loop_free_rest(loop);
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The insides of the four public objects, and how they hang together.
+ *
+ *   ipc_loop ─┬─ servers ── ipc_server
+ *             ├─ channels ── ipc_channel ─┬─ outbox: frames that wait for room (errors, cancels)
+ *             │                           └─ calls[slot] ── ipc_call
+ *             ├─ hot: the channels that are looked at in memory; the others are armed in the kernel
+ *             ├─ ready: what has something to report although no frame is there
+ *             └─ timers: a heap of calls by deadline
+ *
+ * One thread at a time, so nothing here is locked or atomic but loop->posted.
+ */
+#ifndef IPCI_CHANNEL_OBJECTS_H
+#define IPCI_CHANNEL_OBJECTS_H
+
+#include <pthread.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <ipc/flatbuffers.h>
+#include <ipc/ipc.h>
+
+#include "clock.h"
+#include "consume.h"
+#include "error.h"
+#include "half.h"
+#include "list.h"
+#include "loop.h"
+#include "publish.h"
+#include "signal.h"
+#include "spin.h"
+
+#define IPCI_DEFAULT_RING_BYTES UINT64_C(65536)
+#define IPCI_DEFAULT_MAX_CALLS 256u
+#define IPCI_MAX_CALLS_LIMIT 65535u
+#define IPCI_ERROR_TEXT_MAX 255u             /* of a call's error, on the wire */
+#define IPCI_RECHECK_NS (20 * IPCI_NS_PER_MS) /* longest sleep without a look at hang-up and the broker */
+#define IPCI_POLL_NS IPCI_NS_PER_MS           /* a busy loop looks at everything else this often */
+#define IPCI_NAME_BYTES 128u
+
+/* Private memory for a payload that was copied out of a ring. */
+struct ipci_snapshot {
+	struct ipci_snapshot *next;
+	struct ipc_loop *loop;
+	alignas(IPCI_LINE_BYTES) uint8_t data[IPC_SNAPSHOT_MAX_BYTES];
+};
+
+/* The receiving end of a channel; outlives it while messages are kept in place. */
+struct ipci_inbox {
+	struct ipc_loop *loop;
+	struct ipc_channel *channel; /* NULL: closed, and here only for what is kept */
+	struct ipci_half half;
+	struct ipci_consumer rx;
+};
+
+/* A reply that came while the program waited for another. */
+struct ipci_parked {
+	struct ipc_loop *loop;
+	uint32_t size_bytes;
+	alignas(16) uint8_t data[];
+};
+
+/* channel->methods[] where it is no method id */
+enum {
+	IPCI_METHOD_REFUSED = -1,
+	IPCI_METHOD_UNIMPLEMENTED = -2,
+};
+
+enum ipci_call_state {
+	IPCI_CALL_FREE = 0,
+	IPCI_CALL_BEGUN,  /* client: has an id, nothing was sent */
+	IPCI_CALL_SENT,   /* client: waits for its reply */
+	IPCI_CALL_ZOMBIE, /* client: nobody waits, the server still holds the slot */
+	IPCI_CALL_ENDED,  /* client: reported; its info is readable until the next turn */
+	IPCI_CALL_SERVED, /* server: delivered, not ended */
+	IPCI_CALL_FAILED, /* server: ended, its error waits for room */
+};
+
+struct ipc_call {
+	struct ipc_channel *channel;
+	uint64_t id;
+	uint64_t deadline_ns; /* absolute; IPCI_NEVER */
+	void *user;
+	uint16_t method; /* this side's id */
+	uint8_t state;   /* enum ipci_call_state */
+	uint8_t fate;    /* enum ipc_fate */
+	int16_t status;  /* client, ended: 0..16; server, failed: what to send */
+	bool cancelled;  /* server: nobody waits */
+	bool told;       /* server: CANCELLED was reported */
+	bool expired;    /* client: ended by its deadline, the server still holds the slot */
+	bool has_trace;
+	uint8_t trace[IPCI_TRACE_BYTES];
+	uint32_t timer; /* index + 1 in the heap; 0: not in it */
+	char *text;     /* malloced: error text, received or to be sent */
+	struct ipci_parked *parked;
+	struct ipci_list ready;  /* in loop->ready_calls */
+	struct ipci_list outbox; /* in channel->outbox */
+	struct ipc_call *next_free;
+};
+
+struct ipc_channel {
+	struct ipc_loop *loop;
+	struct ipc_server *server; /* NULL: a client's, or withdrawn */
+	bool at_server;
+	const struct ipc_service *service;
+	void *user;
+
+	/* the hot part */
+	struct ipci_producer tx;
+	struct ipci_inbox *inbox; /* NULL until joined, and again once lost */
+	struct ipc_call *calls;   /* max_calls of them, by slot */
+	struct ipc_call *free_calls;
+	struct ipc_call *room_call; /* whose room is open */
+	uint64_t call_seq;          /* client: of the last call made; server: of the last seen */
+	int error;                  /* 0 open; else why nothing more is sent: -EPIPE, -EPROTO, -EACCES … */
+	bool wake_owed;             /* IPC_MORE: the peer was not told yet */
+	bool hot;
+	bool hung_up;
+	bool stalled;     /* server: a request waits until there is room for its reply */
+	bool peer_closed; /* its state says that no more frames come */
+	bool closed_by_broker;
+	int error_by_broker; /* -errno, with closed_by_broker */
+	struct ipci_sleep sleep;
+	struct ipci_spin spin;
+	uint32_t max_calls, n_calls;
+	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
+	uint64_t room_wanted; /* 0, or the frame bytes for which WRITABLE is owed */
+	bool call_wanted;     /* WRITABLE is owed when a call slot is free */
+	struct ipci_list outbox;
+	struct ipc_writer writer;
+
+	struct ipci_half own;
+	int bell;
+	struct ipci_source bell_source;
+	int16_t *methods; /* server: the client's method id to ours, or IPCI_METHOD_… */
+	uint32_t n_methods;
+
+	uint64_t id;          /* the broker's number */
+	uint64_t open_serial; /* of our OPEN, 0: answered */
+	char peer[IPCI_NAME_BYTES];
+	char reason[IPCI_ERROR_TEXT_BYTES];
+	bool async;
+	bool came;      /* CHANNEL with status 0 is owed */
+	bool went;      /* CHANNEL with status < 0 is owed */
+	bool lost;      /* ipci_channel_lose() ran */
+	bool freed;     /* nobody has the handle: goes with its last call */
+	uint64_t n_wakes, n_sleeps;
+	uint64_t n_received; /* of the inbox, once it is gone */
+
+	struct ipci_list link;     /* in loop->channels */
+	struct ipci_list hot_link; /* in loop->hot */
+	struct ipci_list ready;    /* in loop->ready_channels */
+};
+
+struct ipc_server {
+	struct ipc_loop *loop;
+	const struct ipc_service *service;
+	void *user;
+	uint64_t serial; /* of our SERVE */
+	uint64_t ring_bytes;
+	uint32_t max_calls;
+	struct ipci_list link; /* in loop->servers */
+};
+
+struct ipci_watch {
+	struct ipci_source source;
+	void *user;
+	uint32_t revents; /* not reported yet */
+	struct ipci_list link;
+};
+
+struct ipci_post;
+struct ipci_control_connection;
+
+struct ipc_loop {
+	unsigned fork_generation;
+	enum ipc_wait wait;
+	uint64_t spin_max_ns;
+	struct ipci_spin spin;
+
+	/* the turn: what the last receive lent out */
+	uint64_t turn;
+	uint64_t n_kept; /* messages that were kept and not released: they outlive the loop */
+	bool dead;       /* ipc_loop_free() ran */
+	struct ipci_snapshot *snapshot; /* where the next small payload goes */
+	struct ipci_snapshot *snapshot_pool;
+	struct ipci_inbox *borrowed; /* in place, at … */
+	uint64_t borrowed_position;
+	struct ipci_parked *borrowed_parked;
+	struct ipc_call *ended; /* client's, its info readable during this turn */
+	struct ipc_call *fresh; /* server's, delivered in this turn */
+	struct ipc_channel *departed; /* server's, its loss was reported in this turn */
+
+	struct ipci_list hot;
+	struct ipci_list channels;
+	struct ipci_list servers;
+	struct ipci_list watches;
+	struct ipci_list ready_calls;
+	struct ipci_list ready_channels;
+	unsigned n_fd_ready;
+	uint32_t n_looks; /* since the clock was last read */
+	uint64_t polled_ns;
+
+	struct ipc_call **timers; /* binary heap by deadline */
+	uint32_t n_timers, n_timers_max;
+
+	struct ipci_loop *poller;
+	struct ipci_control_connection *control;
+	struct ipci_source control_source;
+
+	pthread_mutex_t post_lock;
+	struct ipci_post *posts, **posts_end;
+	_Atomic uint32_t posted; /* IPCI_POSTED_…: a hint about posts */
+	int post_fd;             /* eventfd */
+	struct ipci_source post_source;
+
+	struct ipci_error error;
+};
+
+/* fork.c */
+int ipci_fork_register(int fd); /* closed in a forked child; 0 or -ENOMEM */
+void ipci_fork_unregister(int fd);
+extern unsigned ipci_fork_count;
+static inline bool ipci_forked(const struct ipc_loop *loop)
+{
+	return __builtin_expect(loop->fork_generation != ipci_fork_count, 0);
+}
+
+/* options.c */
+/* Copies the caller's options over *@ret, sized @size and zeroed: 0, -EINVAL, -E2BIG. */
+int ipci_opts_copy(void *ret, size_t size, const void *opts);
+
+/* timer.c */
+int ipci_timer_add(struct ipc_call *call); /* 0, -ENOMEM */
+void ipci_timer_remove(struct ipc_call *call);
+uint64_t ipci_timer_next_ns(const struct ipc_loop *loop);
+void ipci_timer_expire(struct ipc_loop *loop, uint64_t now_ns);
+
+/* message.c */
+int ipci_snapshot_prepare(struct ipc_loop *loop); /* loop->snapshot is there; 0 or -ENOMEM */
+void ipci_snapshot_free_all(struct ipc_loop *loop);
+void ipci_inbox_free_if_idle(struct ipci_inbox *inbox);
+
+/* loop.c */
+void ipci_loop_free_rest(struct ipc_loop *loop); /* once nothing is kept any more */
+int ipci_loop_poll(struct ipc_loop *loop, uint64_t timeout_ns); /* one wait of the poller, worked off */
+
+/* call.c */
+void ipci_call_free(struct ipc_call *call);
+void ipci_call_done(struct ipc_call *call);
+void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const char *text);
+struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id);
+/* Ends a client's call that will get no reply: reported as END, or to who waits for it. */
+void ipci_call_end(struct ipc_call *call, int status, enum ipc_fate fate, const char *text);
+void ipci_call_cancel_by_peer(struct ipc_call *call);
+void ipci_call_expired(struct ipc_call *call);
+int ipci_outbox_flush(struct ipc_channel *channel); /* 1 all went, 0 no room, -errno */
+int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags);
+
+/* channel.c */
+int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const struct ipc_service *service);
+/* Joins: takes the peer's half and the bell, which were checked. */
+void ipci_control_write(struct ipci_half *own); /* a new half's identity, before it leaves */
+int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls);
+void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason, const char *text);
+void ipci_channel_free_if_idle(struct ipc_channel *channel);
+void ipci_channel_set_hot(struct ipc_channel *channel);
+void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word);
+void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents);
+void ipci_channel_discard(struct ipc_channel *channel);
+void ipci_channel_give_back(struct ipc_channel *channel);
+int ipci_channel_check_alive(struct ipc_channel *channel); /* state and hang-up, by a system call */
+void ipci_channel_ready(struct ipc_channel *channel);
+
+/* After a commit: wakes the peer if it sleeps. */
+static inline void ipci_channel_wake(struct ipc_channel *channel)
+{
+	uint32_t how = ipci_wake_frames(&channel->tx);
+
+	channel->wake_owed = false;
+	if (__builtin_expect(how != 0, 0))
+		ipci_channel_ring(channel, how, &channel->tx.own->bell_frames);
+}
+
+/* deliver.c */
+enum ipci_look {
+	IPCI_LOOK_NOTHING = 0,
+	IPCI_LOOK_EVENT = 1,  /* *event was filled */
+	IPCI_LOOK_AGAIN = 2,  /* something was worked off, nothing to report */
+	IPCI_LOOK_ENDED = 3,  /* the call that was waited for has ended: msg filled, or its status set */
+};
+/* Works off at most one frame. @want: the client's call that is waited for; its reply goes to *@msg. With @want or
+ * without @event, what belongs to others is parked. */
+int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want, struct ipc_msg *msg);
+
+/* The event for a call on loop->ready_calls; begins no turn. IPCI_LOOK_EVENT. */
+int ipci_report_call(struct ipc_call *call, struct ipc_event *event);
+void ipci_take_parked(struct ipc_call *call, struct ipc_msg *msg);
+void ipci_call_set_ended(struct ipc_call *call);
+
+/* control.c, open.c, serve.c */
+int ipci_control_connect(struct ipc_loop *loop, const char *path);
+void ipci_control_free(struct ipc_loop *loop);
+int ipci_control_fd(const struct ipc_loop *loop);
+/* Works off what the broker sent. */
+void ipci_control_process(struct ipc_loop *loop);
+void ipci_control_tell_closed(struct ipc_channel *channel);
+
+/* transact.c */
+int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting on one channel, inside a call: for a reply, or for room.
+ *
+ * For a reply: spin, then sleep on the peer's bell_frames word, one futex(2) at a time, 20 ms at most, after which the
+ * hang-up and the broker are looked at. For room: the bell socket, which tells of frames, room and the hang-up at once,
+ * since who waits for room keeps receiving.
+ */
+#include <poll.h>
+
+#include "bell.h"
+#include "control.h"
+#include "futex.h"
+#include "turn.h"
+
+#define LOOKS_PER_CLOCK 64u
+
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns < b_ns ? a_ns : b_ns;
+}
+
+/* Neither frames nor their end: may this thread sleep for frames? Asked after arming. */
+static bool no_frames(struct ipc_channel *channel)
+{
+	if (ipci_consumer_ready(&channel->inbox->rx))
+		return false;
+	if ((ipci_state(channel->tx.peer) & 0xff) != IPCI_PHASE_CLOSED)
+		return true;
+	channel->peer_closed = true;
+	return false;
+}
+
+/* Sleeps until a frame may be there, for at most 20 ms. 0 or -EINTR. */
+static int sleep_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
+{
+	uint32_t bell;
+	int r = 0;
+
+	ipci_channel_give_back(channel);
+	ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
+	bell = ipci_bell_frames(channel->tx.peer);
+	if (no_frames(channel)) {
+		r = ipci_futex_wait(&channel->tx.peer->bell_frames, bell,
+				    earlier(deadline_ns, ipci_deadline_ns(IPCI_RECHECK_NS)));
+		channel->n_sleeps += r == 0;
+	}
+	ipci_sleep_disarm(&channel->sleep, channel->tx.own);
+	if (r != -ETIMEDOUT)
+		return r == -EINTR ? r : 0;
+	(void)ipci_channel_check_alive(channel);
+	ipci_control_process(channel->loop);
+	return 0;
+}
+
+/* Looks at the commit word until something is there or @spin_ns passed. True if something is. */
+static bool spin_for_frames(const struct ipc_channel *channel, uint64_t started_ns, uint64_t spin_ns)
+{
+	const struct ipci_consumer *rx = &channel->inbox->rx;
+
+	do {
+		for (unsigned i = 0; i < LOOKS_PER_CLOCK; i++) {
+			if (ipci_consumer_ready(rx))
+				return true;
+			ipci_cpu_relax();
+		}
+	} while (ipci_now_ns() - started_ns < spin_ns);
+	return false;
+}
+
+/* Nothing was there at first sight: spins, then sleeps once. 0 look again, -ETIMEDOUT, -EINTR. */
+static int wait_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
+{
+	uint64_t started_ns = ipci_now_ns();
+	uint64_t spin_ns = ipci_spin_budget_ns(&channel->spin);
+	int r;
+
+	if (started_ns >= deadline_ns)
+		return -ETIMEDOUT;
+	if (spin_ns && spin_for_frames(channel, started_ns, earlier(spin_ns, deadline_ns - started_ns))) {
+		ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
+		return 0;
+	}
+	r = sleep_for_frames(channel, deadline_ns);
+	if (channel->spin.max_ns)
+		ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
+	return r;
+}
+
+/* The first sight: long enough for a peer that answers at once, and without a look at the clock. */
+static bool glance(const struct ipc_channel *channel)
+{
+	const struct ipci_consumer *rx = &channel->inbox->rx;
+
+	if (!channel->spin.max_ns)
+		return ipci_consumer_ready(rx);
+	for (unsigned i = 0; i < 4 * LOOKS_PER_CLOCK; i++)
+		if (ipci_consumer_ready(rx))
+			return true;
+	return false;
+}
+
+static int give_up(struct ipc_call *call)
+{
+	ipci_call_expired(call);
+	ipci_call_set_ended(call);
+	return IPC_DEADLINE_EXCEEDED;
+}
+
+/* Waits for the one call. 0 and *@msg, a status, -EINTR, -ENOMEM. */
+static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
+{
+	struct ipc_channel *channel = call->channel;
+	int r;
+
+	for (;;) {
+		/* Lost, or expired while the loop was looked at. */
+		if (call->status >= 0) {
+			ipci_call_set_ended(call);
+			return call->status;
+		}
+		r = glance(channel) ? 0 : wait_for_frames(channel, call->deadline_ns);
+		if (r == -ETIMEDOUT)
+			return give_up(call);
+		if (r < 0)
+			return r;
+		if (!channel->inbox)
+			continue;
+		r = ipci_look(channel, NULL, call, msg);
+		if (__builtin_expect(r == IPCI_LOOK_ENDED, 1))
+			return call->status;
+		if (r < 0)
+			return r;
+	}
+}
+
+IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *msg)
+{
+	int r;
+
+	if (!call || !msg)
+		return -EINVAL;
+	if (ipci_forked(call->channel->loop))
+		return -ECHILD;
+	if (call->state != IPCI_CALL_BEGUN)
+		return -EINVAL;
+	r = ipci_call_send(call, size_bytes, IPC_LAST);
+	if (r == -EINVAL)
+		return r;
+	if (r < 0) {
+		ipci_call_free(call);
+		return r;
+	}
+	ipci_turn_begin(call->channel->loop);
+	ipci_channel_set_hot(call->channel);
+	r = wait_for_call(call, msg);
+	if (r < 0)
+		(void)ipci_timer_add(call);
+	return r;
+}
+
+IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg)
+{
+	if (!call || !msg)
+		return -EINVAL;
+	if (ipci_forked(call->channel->loop))
+		return -ECHILD;
+	if (call->state != IPCI_CALL_SENT)
+		return -EINVAL;
+	ipci_turn_begin(call->channel->loop);
+	if (call->parked) {
+		ipci_take_parked(call, msg);
+		ipci_call_set_ended(call);
+		return 0;
+	}
+	ipci_channel_set_hot(call->channel);
+	return wait_for_call(call, msg);
+}
+
+/* ── room ── */
+
+/* 1 there is what was waited for; 0 not yet; -errno. */
+static int has_what_is_wanted(struct ipc_channel *channel, uint64_t frame_bytes)
+{
+	int r;
+
+	if (!channel->inbox)
+		return channel->error;
+	if (frame_bytes == 0)
+		return channel->free_calls != NULL;
+	r = ipci_producer_has_room(&channel->tx, frame_bytes);
+	if (r < 0)
+		ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+	return r;
+}
+
+/* Asleep until the peer rings for frames or room, or the broker has something to say. */
+static int sleep_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns)
+{
+	struct pollfd fds[] = {
+		{.fd = channel->bell, .events = POLLIN},
+		{.fd = ipci_control_fd(channel->loop), .events = POLLIN},
+	};
+	uint32_t frames = channel->at_server ? 0 : IPCI_WANT_FRAMES_BELL;
+	uint64_t now_ns = ipci_now_ns();
+	uint64_t slice_ns = earlier(ipci_remaining_ns(deadline_ns, now_ns), IPCI_RECHECK_NS);
+	struct timespec slice = ipci_timespec(slice_ns);
+	int r = 0;
+
+	if (slice_ns == 0)
+		return -ETIMEDOUT;
+	ipci_channel_give_back(channel);
+	(void)ipci_bell_drain(channel->bell);
+	ipci_sleep_arm(&channel->sleep, channel->tx.own, frames | IPCI_WANT_SPACE_BELL);
+	if (has_what_is_wanted(channel, frame_bytes) == 0 && (!frames || no_frames(channel))) {
+		channel->n_sleeps++;
+		r = ppoll(fds, 2, &slice, NULL) < 0 ? -errno : 0;
+	}
+	if (!channel->inbox)
+		return 0;
+	ipci_sleep_disarm(&channel->sleep, channel->tx.own);
+	(void)ipci_channel_check_alive(channel);
+	if (fds[1].revents)
+		ipci_control_process(channel->loop);
+	return r;
+}
+
+int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns)
+{
+	unsigned n = 0;
+	int r;
+
+	ipci_channel_set_hot(channel);
+	for (;;) {
+		r = has_what_is_wanted(channel, frame_bytes);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		r = ipci_look(channel, NULL, NULL, NULL);
+		if (r < 0)
+			return r;
+		if (r == IPCI_LOOK_AGAIN)
+			continue;
+		if (channel->spin.max_ns && ++n % LOOKS_PER_CLOCK) {
+			ipci_cpu_relax();
+			continue;
+		}
+		r = sleep_for_room(channel, frame_bytes, deadline_ns);
+		if (r < 0)
+			return r;
+	}
+}

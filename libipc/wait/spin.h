@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How long to spin before sleeping, learned from how long the waits really were.
+ *
+ * Spinning pays when what is awaited comes sooner than a sleep and a wake cost. So the budget follows twice the
+ * usual wait while waits are short, halves with each wait that was longer than the longest spin allowed, and
+ * never falls below a floor that costs little beside the sleep that follows: else a wait that was long only because
+ * it was slept through would keep it down for ever.
+ */
+#ifndef IPCI_WAIT_SPIN_H
+#define IPCI_WAIT_SPIN_H
+
+#include <stdint.h>
+
+#define IPCI_SPIN_FLOOR_NS UINT64_C(2000)
+#define IPCI_SPIN_DEFAULT_MAX_NS UINT64_C(50000)
+
+struct ipci_spin {
+	uint64_t max_ns; /* 0: never spin */
+	uint64_t budget_ns;
+};
+
+static inline void ipci_spin_init(struct ipci_spin *spin, uint64_t max_ns)
+{
+	spin->max_ns = max_ns;
+	spin->budget_ns = max_ns;
+}
+
+/* How long to spin now. */
+static inline uint64_t ipci_spin_budget_ns(const struct ipci_spin *spin)
+{
+	return spin->budget_ns;
+}
+
+/* The wait took @waited_ns, sleep included. */
+static inline void ipci_spin_learn(struct ipci_spin *spin, uint64_t waited_ns)
+{
+	uint64_t floor = spin->max_ns < IPCI_SPIN_FLOOR_NS ? spin->max_ns : IPCI_SPIN_FLOOR_NS;
+	uint64_t want = waited_ns <= spin->max_ns ? 2 * waited_ns : 0;
+
+	/* Up at once, down by halves: a spin too short costs a sleep, one too long costs its length. */
+	if (want < spin->budget_ns / 2)
+		want = spin->budget_ns / 2;
+	if (want > spin->max_ns)
+		want = spin->max_ns;
+	spin->budget_ns = want > floor ? want : floor;
+}
+
+/* Tells the core that this is a spin: power, and the sibling's share. */
+static inline void ipci_cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+/* CPUs that this thread may run on; spinning with one CPU keeps the awaited from running. */
+unsigned ipci_spin_cpus(void);
+
+#endif
