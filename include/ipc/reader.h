@@ -248,10 +248,10 @@ static inline uint32_t ipc_table_field(struct ipc_table t, uint32_t id, uint32_t
 	return t.pos + offset;
 }
 
-/* The same for a field that is an offset and must be there. */
-static inline uint32_t ipc_table_required(struct ipc_table t, uint32_t id)
+/* The same for a field that must be there. */
+static inline uint32_t ipc_table_required(struct ipc_table t, uint32_t id, uint32_t size, uint32_t align)
 {
-	uint32_t at = ipc_table_field(t, id, 4, 4);
+	uint32_t at = ipc_table_field(t, id, size, align);
 
 	if (!at && t.vtable_bytes)
 		t.msg->bad = 1;
