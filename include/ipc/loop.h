@@ -55,7 +55,7 @@ IPC_PUBLIC void ipc_loop_free(ipc_loop *loop);
  * @loop: a loop
  *
  * Level-triggered: readable whenever ipc_loop_next() has something to do, deadlines included, provided
- * that ipc_loop_next(loop, event, 0) has returned 0 since the last event.
+ * that ipc_loop_next(loop, event, 0) has returned 0 since the last other call on the loop.
  *
  * Ownership: the loop's; do not close it. Threads: the loop's. Does not block.
  *

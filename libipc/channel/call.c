@@ -11,7 +11,6 @@
  * One request gets exactly one reply or one error, so a slot is in use until that came: a cancelled call is a zombie
  * on the client's side, and the server may not see its slot again before it has answered.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,7 +216,8 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
 			return r;
 	}
 	call = call_new(channel, method);
-	assert(call);
+	if (!call)
+		return -EAGAIN;
 	r = opts ? begin_with_opts(call, opts, max_bytes) : 0;
 	if (r == 0)
 		r = open_room(call, ipci_ext_bytes(ext_bits(call)), max_bytes, room);
@@ -304,6 +304,9 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 		channel->wake_owed = true;
 	else
 		ipci_channel_wake(channel);
+	/* What had to wait for the room to close. */
+	if (__builtin_expect(!ipci_list_empty(&channel->outbox), 0))
+		(void)ipci_outbox_flush(channel);
 	return 0;
 }
 
@@ -338,8 +341,10 @@ IPC_PUBLIC void ipc_abort(ipc_call *call)
 	if (channel->room_call != call)
 		return;
 	channel->room_call = NULL;
-	if (!channel->lost)
+	if (!channel->lost) {
 		ipci_producer_abort(&channel->tx);
+		(void)ipci_outbox_flush(channel);
+	}
 	if (call->state == IPCI_CALL_BEGUN)
 		ipci_call_free(call);
 	else if (channel->lost)

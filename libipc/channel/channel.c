@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "bell.h"
 #include "control.h"
@@ -26,7 +27,7 @@ int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const st
 	channel->loop = loop;
 	channel->service = service;
 	channel->bell = -EBADF;
-	ipci_spin_init(&channel->spin, loop->spin_max_ns);
+	ipci_spin_init(&channel->spin, loop->spin_max_ns, loop->wait == IPC_WAIT_SPIN);
 	ipci_list_init(&channel->outbox);
 	ipci_list_init(&channel->hot_link);
 	ipci_list_init(&channel->ready);
@@ -169,8 +170,8 @@ void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents)
 	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED)
 		channel->peer_closed = true;
 	/* Reported once: a hung-up socket stays ready for ever. */
-	if (channel->hung_up)
-		(void)ipci_loop_modify(channel->loop->poller, &channel->bell_source, 0);
+	if (channel->hung_up && channel->bell_source.loop)
+		ipci_loop_remove(channel->loop->poller, &channel->bell_source);
 }
 
 /* How a call ends that a lost channel will not answer. */
@@ -208,7 +209,8 @@ static void unhang_bell(struct ipc_channel *channel)
 {
 	if (channel->bell < 0)
 		return;
-	ipci_loop_remove(channel->loop->poller, &channel->bell_source);
+	if (channel->bell_source.loop)
+		ipci_loop_remove(channel->loop->poller, &channel->bell_source);
 	ipci_fork_unregister(channel->bell);
 	(void)close(channel->bell);
 	channel->bell = -EBADF;
@@ -232,6 +234,7 @@ static void unmap(struct ipc_channel *channel)
 	struct ipci_inbox *inbox = channel->inbox;
 
 	if (inbox) {
+		channel->n_received = inbox->rx.n_frames;
 		channel->inbox = NULL;
 		inbox->channel = NULL;
 		ipci_inbox_free_if_idle(inbox);
@@ -258,8 +261,11 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 	ipci_list_remove(&channel->hot_link);
 	channel->hot = false;
 	unmap(channel);
+	/* Counted as one more, a channel that nobody holds stays until the last call is settled. */
+	channel->n_calls++;
 	for (uint32_t i = 0; i < channel->max_calls; i++)
 		settle_call(&channel->calls[i], code, text);
+	channel->n_calls--;
 	if (!channel->freed) {
 		channel->came = false;
 		channel->went = true;

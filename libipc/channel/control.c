@@ -30,7 +30,7 @@ uint64_t ipci_control_start(struct ipci_control_connection *c, ipc_broker_Messag
 int ipci_control_send(struct ipc_loop *loop, const int *fds, unsigned n_fds)
 {
 	struct ipci_control_connection *c = loop->control;
-	size_t size_bytes;
+	size_t size_bytes = 0;
 	int r;
 
 	if (c->gone)

@@ -9,6 +9,7 @@
 #define IPCI_CHANNEL_CONTROL_H
 
 #include "broker_fbs.h"
+#include "cleanup.h"
 #include "fdpass.h"
 #include "objects.h"
 

@@ -60,6 +60,28 @@ static int skip(struct ipc_channel *channel, const struct ipci_view *view)
 	return IPCI_LOOK_AGAIN;
 }
 
+/* Nothing in the ring: is it the end? The flags were set before this look, so the ring is drained. */
+static int look_for_end(struct ipc_channel *channel)
+{
+	if (channel->closed_by_broker) {
+		ipci_channel_lose(channel, channel->error_by_broker, IPCI_REASON_REVOKED, channel->reason);
+		return IPCI_LOOK_AGAIN;
+	}
+	if (channel->peer_closed) {
+		const uint32_t reason = ipci_state(channel->tx.peer) >> 8;
+
+		ipci_channel_lose(channel, reason == IPCI_REASON_POISONED ? -EPROTO : -EPIPE, IPCI_REASON_NONE,
+				  reason == IPCI_REASON_POISONED ? "the peer reports a breach of the protocol" :
+								   "the peer closed the channel");
+		return IPCI_LOOK_AGAIN;
+	}
+	if (channel->hung_up) {
+		ipci_channel_lose(channel, -EPIPE, IPCI_REASON_NONE, "the peer hung up");
+		return IPCI_LOOK_AGAIN;
+	}
+	return IPCI_LOOK_NOTHING;
+}
+
 /* ── server ── */
 
 /* Deadline and trace, each word loaded once. */
@@ -112,6 +134,9 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 	if (r < 0)
 		return poison(channel, "the peer's `consumed` is impossible");
 	channel->stalled = r == 0;
+	/* Nobody is left to make room, or to read a reply. */
+	if (r == 0 && (channel->hung_up || channel->peer_closed))
+		return look_for_end(channel);
 	if (r == 0)
 		return IPCI_LOOK_NOTHING;
 	method = view->method < channel->n_methods ? channel->methods[view->method] : IPCI_METHOD_REFUSED;
@@ -322,28 +347,6 @@ static int report_writable(struct ipc_channel *channel, struct ipc_event *event)
 		.user = channel->user,
 	};
 	return IPCI_LOOK_EVENT;
-}
-
-/* Nothing in the ring: is it the end? The flags were set before this look, so the ring is drained. */
-static int look_for_end(struct ipc_channel *channel)
-{
-	if (channel->closed_by_broker) {
-		ipci_channel_lose(channel, channel->error_by_broker, IPCI_REASON_REVOKED, channel->reason);
-		return IPCI_LOOK_AGAIN;
-	}
-	if (channel->peer_closed) {
-		const uint32_t reason = ipci_state(channel->tx.peer) >> 8;
-
-		ipci_channel_lose(channel, reason == IPCI_REASON_POISONED ? -EPROTO : -EPIPE, IPCI_REASON_NONE,
-				  reason == IPCI_REASON_POISONED ? "the peer reports a breach of the protocol" :
-								   "the peer closed the channel");
-		return IPCI_LOOK_AGAIN;
-	}
-	if (channel->hung_up) {
-		ipci_channel_lose(channel, -EPIPE, IPCI_REASON_NONE, "the peer hung up");
-		return IPCI_LOOK_AGAIN;
-	}
-	return IPCI_LOOK_NOTHING;
 }
 
 /* What is rare, before a frame is looked for. */

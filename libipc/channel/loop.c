@@ -22,6 +22,8 @@
 #define POLL_BATCH 64u
 #define LOOKS_PER_CLOCK 64u
 #define LAST_LOOKS 16u
+#define GLANCES 256u /* looks at once, before the clock is asked */
+#define OUTBOX_FRAME_MAX_BYTES (sizeof(struct ipci_frame) + IPCI_ERROR_TEXT_MAX + IPCI_LINE_BYTES)
 #define LOOKS_PER_TURN 1024u /* frames worked off without an event before others get their turn */
 
 /* The last failed ipc_loop_new() of this thread, which left no loop to ask. */
@@ -191,9 +193,12 @@ static bool is_quiet(struct ipc_channel *channel)
 	} else if (ipci_consumer_ready(&channel->inbox->rx)) {
 		return false;
 	}
-	if (!ipci_list_empty(&channel->outbox) && ipci_producer_refresh(&channel->tx) < 0)
+	/* While a room is open, what waits for the ring waits for the program. */
+	if (!channel->room_call && !ipci_list_empty(&channel->outbox) &&
+	    ipci_producer_has_room(&channel->tx, OUTBOX_FRAME_MAX_BYTES) != 0)
 		return false;
-	if (channel->room_wanted && ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0)
+	if (!channel->room_call && channel->room_wanted &&
+	    ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0)
 		return false;
 	return !(channel->call_wanted && channel->free_calls);
 }
@@ -254,8 +259,8 @@ static bool can_sleep_on_futex(const struct ipc_loop *loop)
 	unsigned n = atomic_load_explicit(&loop->posted, memory_order_relaxed) != 0;
 	bool any = false;
 
-	for (const struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
-		const struct ipc_channel *channel = IPCI_CONTAINER_OF(l, const struct ipc_channel, hot_link);
+	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
+		const struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
 
 		if (channel->stalled || wants(channel, 0, 1) || ++n > IPCI_FUTEX_WAITV_MAX)
 			return false;
@@ -367,6 +372,8 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 		bool last = timeout_ns == 0 || (deadline_ns != IPCI_NEVER && ipci_now_ns() >= deadline_ns);
 
 		r = look_for(loop, event, last ? 0 : ipci_spin_budget_ns(&loop->spin));
+		if (r == IPCI_LOOK_EVENT)
+			ipci_spin_learn(&loop->spin, ipci_now_ns() - started_ns);
 		if (r < 0 || r == IPCI_LOOK_EVENT)
 			return r < 0 ? r : 1;
 		r = wait_once(loop, started_ns, last ? 0 : deadline_ns);
@@ -385,6 +392,7 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 
 IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns)
 {
+	unsigned n;
 	int r;
 
 	if (!loop || !event)
@@ -392,13 +400,16 @@ IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t ti
 	if (ipci_forked(loop))
 		return -ECHILD;
 	ipci_turn_begin(loop);
-	r = look_around(loop);
-	if (r < 0)
-		return r;
-	r = look(loop, event);
-	if (__builtin_expect(r == IPCI_LOOK_EVENT, 1))
-		return 1;
-	return r < 0 ? r : next_slowly(loop, event, timeout_ns);
+	(void)look_around(loop);
+	n = timeout_ns && loop->spin.max_ns ? GLANCES : 1;
+	do {
+		r = look(loop, event);
+		if (r == IPCI_LOOK_EVENT)
+			return 1;
+		if (r < 0)
+			return r;
+	} while (--n && !ipci_list_empty(&loop->hot));
+	return next_slowly(loop, event, timeout_ns);
 }
 
 /* ── the rest ── */
@@ -498,7 +509,7 @@ static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 	/* With one CPU, spinning only keeps the other side from running. */
 	if (loop->wait == IPC_WAIT_FUTEX || ipci_spin_cpus() < 2)
 		loop->spin_max_ns = 0;
-	ipci_spin_init(&loop->spin, loop->spin_max_ns);
+	ipci_spin_init(&loop->spin, loop->spin_max_ns, loop->wait == IPC_WAIT_SPIN);
 	return 0;
 }
 

@@ -35,7 +35,7 @@ static int16_t method_by_name(const struct ipc_service *service, struct ipc_str 
 /* From the client's numbers to ours; what was not offered is refused. */
 static int map_methods(struct ipc_channel *channel, ipc_broker_Method_vec offered)
 {
-	const uint32_t n = ipc_broker_Method_vec_count(offered);
+	const size_t n = ipc_broker_Method_vec_count(offered);
 
 	if (n > IPC_METHODS_MAX)
 		return -EPROTO;
@@ -45,8 +45,8 @@ static int map_methods(struct ipc_channel *channel, ipc_broker_Method_vec offere
 	channel->n_methods = IPC_METHODS_MAX;
 	for (uint32_t i = 0; i < IPC_METHODS_MAX; i++)
 		channel->methods[i] = IPCI_METHOD_REFUSED;
-	for (uint32_t i = 0; i < n; i++) {
-		ipc_broker_Method m = ipc_broker_Method_vec_at(offered, i);
+	for (size_t i = 0; i < n; i++) {
+		ipc_broker_Method m = ipc_broker_Method_at(offered, i);
 		uint16_t id = ipc_broker_Method_id(m);
 
 		if (id >= IPC_METHODS_MAX)

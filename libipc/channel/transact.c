@@ -82,7 +82,7 @@ static int wait_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 		return 0;
 	}
 	r = sleep_for_frames(channel, deadline_ns);
-	if (channel->spin.max_ns)
+	if (spin_ns)
 		ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
 	return r;
 }

@@ -10,6 +10,7 @@
 #ifndef IPCI_WAIT_SPIN_H
 #define IPCI_WAIT_SPIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define IPCI_SPIN_FLOOR_NS UINT64_C(2000)
@@ -18,10 +19,12 @@
 struct ipci_spin {
 	uint64_t max_ns; /* 0: never spin */
 	uint64_t budget_ns;
+	bool fixed; /* always max_ns: nothing is learned */
 };
 
-static inline void ipci_spin_init(struct ipci_spin *spin, uint64_t max_ns)
+static inline void ipci_spin_init(struct ipci_spin *spin, uint64_t max_ns, bool fixed)
 {
+	spin->fixed = fixed;
 	spin->max_ns = max_ns;
 	spin->budget_ns = max_ns;
 }
@@ -36,7 +39,11 @@ static inline uint64_t ipci_spin_budget_ns(const struct ipci_spin *spin)
 static inline void ipci_spin_learn(struct ipci_spin *spin, uint64_t waited_ns)
 {
 	uint64_t floor = spin->max_ns < IPCI_SPIN_FLOOR_NS ? spin->max_ns : IPCI_SPIN_FLOOR_NS;
-	uint64_t want = waited_ns <= spin->max_ns ? 2 * waited_ns : 0;
+	uint64_t want;
+
+	if (spin->fixed)
+		return;
+	want = waited_ns <= spin->max_ns ? 2 * waited_ns : 0;
 
 	/* Up at once, down by halves: a spin too short costs a sleep, one too long costs its length. */
 	if (want < spin->budget_ns / 2)
