@@ -119,7 +119,7 @@ def failed(process):
 
 
 def read_line(process, timeout_s):
-    """One line of JSON from a process, under a bound."""
+    """One line from a process, under a bound."""
     deadline = time.monotonic() + timeout_s
     data = b""
     with selectors.DefaultSelector() as selector:
@@ -135,7 +135,11 @@ def read_line(process, timeout_s):
                     pass
                 raise failed(process)
             data += more
-    return json.loads(data)
+    return data
+
+
+def read_json(process, timeout_s):
+    return json.loads(read_line(process, timeout_s))
 
 
 def finish(process, timeout_s=STEP_S):
@@ -164,12 +168,9 @@ workloads:
     call: {{ shop.Orders: [Place] }}
 """)
     broker = stage.start("ipc-broker", ["setpriv", "--pdeathsig", "TERM", programs["broker"], "--policy", policy,
-                                        "--sockets", sockets], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + STEP_S
-    while not all((sockets / name / "broker.sock").exists() for name in ("shop", "web")):
-        if broker.poll() is not None or time.monotonic() > deadline:
-            raise failed(broker)
-        time.sleep(0.01)
+                                        "--sockets", sockets], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    if read_line(broker, STEP_S) != b"ready\n":
+        raise failed(broker)
     return sockets
 
 
@@ -197,15 +198,15 @@ def run_phase(stage, programs, sockets, wait, passes):
     server = stage.start(f"orders-server ({label})",
                          sandbox(programs, "shop", ["--refuse-io-uring", *shop], programs["server"], common),
                          keep_fds, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    shop_report = read_line(server, STEP_S)
+    shop_report = read_json(server, STEP_S)
     client = stage.start(f"orders-client ({label})",
                          sandbox(programs, "web", ["--ro-bind", ORDERS, "/app/orders.jsonl", *web], programs["client"],
                                  ["--orders", "/app/orders.jsonl", "--passes", passes, *common]),
                          keep_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    web_report = read_line(client, PHASE_S)
+    web_report = read_json(client, PHASE_S)
     finish(client)
     server.stdin.close()
-    shop_report |= read_line(server, STEP_S)
+    shop_report |= read_json(server, STEP_S)
     finish(server)
     return shop_report, web_report
 
