@@ -25,11 +25,19 @@ struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id)
 	return slot < channel->max_calls ? &channel->calls[slot] : NULL;
 }
 
+static void tell_end(struct ipc_call *call)
+{
+	if (call->on_end)
+		*call->on_end = 1;
+	call->on_end = NULL;
+}
+
 /* Back to the pool, from any state. */
 void ipci_call_free(struct ipc_call *call)
 {
 	struct ipc_channel *channel = call->channel;
 
+	tell_end(call);
 	if (call->timer)
 		ipci_timer_remove(call);
 	if (channel->room_call == call) {
@@ -415,6 +423,7 @@ void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const 
 		if (!channel->lost)
 			ipci_producer_abort(&channel->tx);
 	}
+	tell_end(call);
 	if (!channel->inbox) {
 		ipci_call_free(call);
 		return;
@@ -547,4 +556,10 @@ IPC_PUBLIC void ipc_call_set_user(ipc_call *call, void *user)
 IPC_PUBLIC struct ipc_writer *ipc_call_writer(ipc_call *call)
 {
 	return &call->channel->writer;
+}
+
+IPC_PUBLIC void ipc_call_on_end(ipc_call *call, int *ended)
+{
+	if (call)
+		call->on_end = ended;
 }

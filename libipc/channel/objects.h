@@ -93,6 +93,7 @@ struct ipc_call {
 	bool has_trace;
 	uint8_t trace[IPCI_TRACE_BYTES];
 	uint32_t timer; /* index + 1 in the heap; 0: not in it */
+	int *on_end;    /* server: where to say that this side ended the call; or NULL */
 	char *text;     /* malloced: error text, received or to be sent */
 	struct ipci_parked *parked;
 	struct ipci_list ready;  /* in loop->ready_calls */
