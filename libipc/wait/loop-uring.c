@@ -351,7 +351,11 @@ static int uring_add(struct ipci_loop *loop, struct ipci_source *source)
 
 	/* io_uring finds every file ready that cannot be polled; epoll knows, and says at once what
 	 * is wrong. */
-	if (probe < 0 || epoll_ctl(probe, EPOLL_CTL_ADD, source->fd, &event) < 0)
+	if (probe < 0)
+		return -errno;
+	if (probe == source->fd) /* so that was free */
+		return -EBADF;
+	if (epoll_ctl(probe, EPOLL_CTL_ADD, source->fd, &event) < 0)
 		return -errno;
 	watch = watch_new(u, source);
 	if (!watch)
