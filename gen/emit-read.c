@@ -44,7 +44,7 @@ static void emit_field(struct ipci_out *out, const struct ipci_object *o,
 	ipci_emit_doc(out, f->doc, "");
 	if (ipci_is_scalar(f->type.base))
 		ipci_out_put(out, vars,
-			     "static inline @c@ $@T@_@f@(@T@ t)\n"
+			     "static inline @c@ $@T@_@F@(@T@ t)\n"
 			     "{\n"
 			     "\tuint32_t at = @field@;\n"
 			     "\n"
@@ -52,14 +52,14 @@ static void emit_field(struct ipci_out *out, const struct ipci_object *o,
 			     "}\n\n");
 	else if (f->type.base == IPCI_STRING)
 		ipci_out_put(out, vars,
-			     "static inline struct ipc_str $@T@_@f@(@T@ t)\n"
+			     "static inline struct ipc_str $@T@_@F@(@T@ t)\n"
 			     "{\n"
 			     "\treturn ipc_follow_str(t.table.msg, @place@);\n"
 			     "}\n\n");
 	else if (f->type.base == IPCI_VECTOR)
 		ipci_out_put(
 			out, vars,
-			"static inline @V@_vec $@T@_@f@(@T@ t)\n"
+			"static inline @V@_vec $@T@_@F@(@T@ t)\n"
 			"{\n"
 			"\t@V@_vec v = {ipc_follow_vec(t.table.msg, @place@, @size@, @align@)};\n"
 			"\n"
@@ -67,13 +67,13 @@ static void emit_field(struct ipci_out *out, const struct ipci_object *o,
 			"}\n\n");
 	else if (out->schema->objects[f->type.index].is_struct)
 		ipci_out_put(out, vars,
-			     "static inline @V@ $@T@_@f@(@T@ t)\n"
+			     "static inline @V@ $@T@_@F@(@T@ t)\n"
 			     "{\n"
 			     "\treturn @V@_load(t.table.msg, @place@);\n"
 			     "}\n\n");
 	else
 		ipci_out_put(out, vars,
-			     "static inline @V@ $@T@_@f@(@T@ t)\n"
+			     "static inline @V@ $@T@_@F@(@T@ t)\n"
 			     "{\n"
 			     "\t@V@ v = {ipc_follow_table(t.table.msg, @place@)};\n"
 			     "\n"
@@ -153,16 +153,16 @@ static void walk_field(struct ipci_out *out, const struct ipci_object *o,
 		inner = NULL;
 	if (f->type.base == IPCI_VECTOR && inner)
 		ipci_out_put(out, vars,
-			     "\tfor (@V@_vec v = @T@_@f@(t); i < v.vec.count && "
+			     "\tfor (@V@_vec v = @T@_@F@(t); i < v.vec.count && "
 			     "ipc_walk_node(walk, v.vec.msg); i++)\n"
 			     "\t\t@V@_walk(@V@_at(v, i), walk);\n"
 			     "\ti = 0;\n");
 	else if (f->type.base == IPCI_VECTOR && f->type.element == IPCI_STRING)
-		ipci_out_put(out, vars, "\tipc_walk_strs(walk, @T@_@f@(t));\n");
+		ipci_out_put(out, vars, "\tipc_walk_strs(walk, @T@_@F@(t));\n");
 	else if (inner)
-		ipci_out_put(out, vars, "\t@V@_walk(@T@_@f@(t), walk);\n");
+		ipci_out_put(out, vars, "\t@V@_walk(@T@_@F@(t), walk);\n");
 	else
-		ipci_out_put(out, vars, "\t(void)@T@_@f@(t);\n");
+		ipci_out_put(out, vars, "\t(void)@T@_@F@(t);\n");
 }
 
 void ipci_emit_walk(struct ipci_out *out, const struct ipci_object *o)

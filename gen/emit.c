@@ -127,8 +127,7 @@ void ipci_emit_field_vars(struct ipci_out *out, const struct ipci_object *o,
 		v.type = out->schema->objects[f->type.index].c_name;
 	const struct ipci_var all[IPCI_FIELD_VARS] = {
 		{"T", o->c_name},
-		{"F", f->name},
-		{"f", f->c_name},
+		{"F", f->c_name},
 		{"id", ipci_out_text(out, "%u", f->id)},
 		{"offset", ipci_out_text(out, "%u", f->offset)},
 		{"bytes", ipci_out_text(out, "%u", f->bytes)},
