@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <ipc/status.h>
+
 #include "client.h"
 #include "clock.h"
 #include "cpu.h"
@@ -142,7 +144,7 @@ static int place_one(struct client *client, size_t i, struct totals *totals,
 	after_ns = ipci_now_ns();
 	if (r != 0) {
 		(void)fprintf(stderr, "order %zu: %s\n", i + 1,
-			      r < 0 ? strerror(-r) : "refused by the shop");
+			      r < 0 ? strerror(-r) : ipc_status_name(r));
 		return r < 0 ? r : -EREMOTEIO;
 	}
 	if (!placed_equal(&placed, &client->expected[i])) {
@@ -162,8 +164,7 @@ static int run_round(struct client *client, size_t first, size_t n, struct total
 	int r;
 
 	for (size_t i = first; i < first + n; i++) {
-		if (i == first + n - 1)
-			raw_ask(&client->raw, ROUND_PINGS);
+		raw_call(&client->raw, i == first + n - 1 ? ROUND_PINGS : 0);
 		r = place_one(client, i, totals, calls);
 		if (r < 0)
 			return r;

@@ -15,9 +15,10 @@
 
 /* Each word has one writer, and two lines of its own: neighbouring lines are fetched together. */
 struct raw_page {
-	_Alignas(128) _Atomic uint64_t wanted; /* client: ping-pongs asked for so far */
-	_Alignas(128) _Atomic uint64_t ping;   /* client: the number of the newest */
-	_Alignas(128) _Atomic uint64_t pong;   /* server: the same number back */
+	_Alignas(128) _Atomic uint64_t after; /* client: the call after which to start */
+	_Atomic uint64_t wanted;	      /* client: ping-pongs asked for so far */
+	_Alignas(128) _Atomic uint64_t ping;  /* client: the number of the newest */
+	_Alignas(128) _Atomic uint64_t pong;  /* server: the same number back */
 };
 
 static inline void relax(void)
@@ -69,11 +70,15 @@ void raw_deinit(struct raw *raw)
 	*raw = (struct raw){0};
 }
 
-void raw_ask(struct raw *raw, uint64_t n)
+void raw_call(struct raw *raw, uint64_t n)
 {
-	/* Relaxed: the call that follows releases it. */
-	if (raw->page != NULL)
-		atomic_store_explicit(&raw->page->wanted, raw->n_done + n, memory_order_relaxed);
+	raw->n_calls++;
+	if (raw->page == NULL || n == 0)
+		return;
+	/* Relaxed: the call itself releases them. The server may see them early, and waits for the
+	 * call. */
+	atomic_store_explicit(&raw->page->wanted, raw->n_done + n, memory_order_relaxed);
+	atomic_store_explicit(&raw->page->after, raw->n_calls, memory_order_relaxed);
 }
 
 int raw_ping(struct raw *raw, struct samples *samples)
@@ -106,7 +111,9 @@ int raw_echo(struct raw *raw)
 	uint64_t wanted;
 	int r;
 
-	if (raw->page == NULL)
+	raw->n_calls++;
+	if (raw->page == NULL ||
+	    atomic_load_explicit(&raw->page->after, memory_order_relaxed) != raw->n_calls)
 		return 0;
 	wanted = atomic_load_explicit(&raw->page->wanted, memory_order_relaxed);
 	while (raw->n_done < wanted) {

@@ -16,6 +16,7 @@ struct raw_page;
 
 struct raw {
 	struct raw_page *page; /* NULL: not asked for */
+	uint64_t n_calls;      /* made, or answered */
 	uint64_t n_done;       /* ping-pongs */
 };
 
@@ -24,11 +25,10 @@ struct raw {
 int raw_init(struct raw *raw, int fd);
 void raw_deinit(struct raw *raw);
 
-/* Client: before the last call of a round, so that the server learns of it no later than of that
- * call. */
-void raw_ask(struct raw *raw, uint64_t n);
+/* Client: before each call. A @n above 0 asks for so many ping-pongs once that call is answered. */
+void raw_call(struct raw *raw, uint64_t n);
 
-/* Client: after that call. 0, or -ETIMEDOUT: the server does not answer. */
+/* Client: after the call that asked. 0, or -ETIMEDOUT: the server does not answer. */
 int raw_ping(struct raw *raw, struct samples *samples);
 
 /* Server: after each reply; one load where nothing was asked. 0, or -ETIMEDOUT: the client stopped

@@ -107,7 +107,8 @@ static int serve(ipc_loop *loop, struct shop *shop)
 			continue;
 		if (event.kind == IPC_EVENT_FD && read(STDIN_FILENO, skipped, sizeof(skipped)) <= 0)
 			return 0;
-		if (!shop_Orders_dispatch(&event, &handlers, shop))
+		if (!shop_Orders_dispatch(&event, &handlers, shop) ||
+		    event.kind != IPC_EVENT_REQUEST)
 			continue;
 		r = raw_echo(&shop->raw);
 		if (r < 0)
