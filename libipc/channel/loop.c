@@ -496,6 +496,7 @@ static int wait_from_name(const char *name, enum ipc_wait *ret)
 static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 {
 	const char *name = getenv("IPC_WAIT");
+	long n_cpus;
 
 	if (opts->wait > IPC_WAIT_URING || opts->flags || opts->token)
 		return ipci_error_set(&new_error, -EINVAL, "ipc_loop_opts: an unknown flag or way to wait, or a token");
@@ -506,8 +507,12 @@ static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 	loop->spin_max_ns = opts->spin_ns ? opts->spin_ns : IPCI_SPIN_DEFAULT_MAX_NS;
 	if (loop->wait == IPC_WAIT_SPIN)
 		loop->spin_max_ns = IPCI_RECHECK_NS;
-	/* With one CPU, spinning only keeps the other side from running. */
-	if (loop->wait == IPC_WAIT_FUTEX || ipci_spin_cpus() < 2)
+	/*
+	 * With one CPU, spinning only keeps the other side from running. A thread that is pinned to one of
+	 * several may have its peer on another: who knows so says IPC_WAIT_SPIN.
+	 */
+	n_cpus = loop->wait == IPC_WAIT_SPIN ? sysconf(_SC_NPROCESSORS_ONLN) : (long)ipci_spin_cpus();
+	if (loop->wait == IPC_WAIT_FUTEX || n_cpus < 2)
 		loop->spin_max_ns = 0;
 	ipci_spin_init(&loop->spin, loop->spin_max_ns, loop->wait == IPC_WAIT_SPIN);
 	return 0;
