@@ -71,7 +71,7 @@ static inline int ipc_stub_transact(struct ipc_writer *writer, struct ipc_msg *m
 	size_t size_bytes;
 	int r = ipc_writer_finish(writer, &size_bytes);
 
-	if (r < 0) {
+	if (r != 0) {
 		ipc_abort(writer->call);
 		return r;
 	}
@@ -84,7 +84,7 @@ static inline int ipc_stub_send(struct ipc_writer *writer, ipc_call **ret)
 	size_t size_bytes;
 	int r = ipc_writer_finish(writer, &size_bytes);
 
-	if (r < 0) {
+	if (r != 0) {
 		ipc_abort(call);
 		return r;
 	}
@@ -101,7 +101,7 @@ static inline int ipc_stub_reply(struct ipc_writer *writer)
 	size_t size_bytes;
 	int r = ipc_writer_finish(writer, &size_bytes);
 
-	if (r < 0) {
+	if (r != 0) {
 		ipc_abort(writer->call);
 		return r;
 	}
