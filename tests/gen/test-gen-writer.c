@@ -244,13 +244,14 @@ Test(gen_writer, a_room_that_is_not_aligned_is_an_error, .timeout = 5)
 
 Test(gen_writer, impossible_sizes_only_count, .timeout = 5)
 {
+	volatile size_t most = SIZE_MAX; /* hidden from the compiler, which would object */
 	test_every_Vectors_w t;
 
 	ipc_writer_init(&writer, room, sizeof(room));
 	t = test_every_Vectors_start(&writer);
-	cr_assert_null(test_every_Vectors_new_u64s(&t, SIZE_MAX));
-	test_every_Vectors_set_u8s(&t, NULL, SIZE_MAX / 2);
-	(void)test_every_Vectors_new_paddeds(&t, SIZE_MAX);
+	cr_assert_null(test_every_Vectors_new_u64s(&t, most));
+	test_every_Vectors_set_u8s(&t, NULL, most / 2);
+	(void)test_every_Vectors_new_paddeds(&t, most);
 	cr_assert_eq(ipc_writer_finish(&writer, &size_bytes), -ENOBUFS);
 	cr_assert_gt(writer.needed_bytes, (size_t)INT32_MAX);
 }
