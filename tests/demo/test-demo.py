@@ -124,8 +124,8 @@ def main():
     tests = [json_is_the_table_and_totals_agree, table_has_words_and_no_colour_off_a_terminal, ctrl_c_leaves_nothing,
              sigterm_at_the_start_leaves_nothing, a_program_that_fails_is_named_and_leaves_nothing,
              a_missing_program_is_named]
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
     reason = why_not()
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
     print(f"1..{len(tests)}", flush=True)
     for number, test in enumerate(tests, 1):
         name = test.__name__
