@@ -211,6 +211,22 @@ def run_phase(stage, programs, sockets, wait, passes):
     return shop_report, web_report
 
 
+def be_refused(stage, programs, sockets):
+    """The client again, now as the workload that may only serve. Returns how the broker refused it."""
+    client = stage.start("orders-client (as shop)",
+                         sandbox(programs, "shop", ["--broker", sockets / "shop", "--ro-bind", ORDERS, "/app/orders.jsonl"],
+                                 programs["client"], ["--transport", "ipc", "--orders", "/app/orders.jsonl"]),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        status = client.wait(STEP_S)
+    except subprocess.TimeoutExpired:
+        raise failed(client) from None
+    words = words_of(client)
+    if status != 1 or "shop.Orders" not in words:
+        raise Failure(f"shop may not call itself, yet its call ended with status {status}: {words}")
+    return words
+
+
 def check_sandbox(report, other, name, http):
     """Every promise about a sandbox, against what was found from inside."""
     facts = report["facts"]
@@ -262,12 +278,13 @@ def run(programs, passes):
     with Stage() as stage:
         say("demo: starting ipc-broker")
         sockets = start_broker(stage, programs)
+        refusal = be_refused(stage, programs, sockets)
         reports = {}
         for label, wait in (("libipc, spinning", "spin"), ("libipc, blocking", "futex"), ("JSON over HTTP", None)):
             say(f"demo: {passes} x {sum(1 for _ in open(ORDERS, 'rb'))} orders by {label}")
             reports[wait or "http"] = shop, web = run_phase(stage, programs, sockets, wait, passes)
             check_phase(shop, web, passes, wait is None)
-        return reports
+        return reports, refusal
 
 
 def duration(ns):
@@ -285,7 +302,7 @@ def print_table(rows, raw_of):
               f"{one['p50_ns'] / raw_of[one['path']]:>9.1f}{http / one['p50_ns']:>13.1f}")
 
 
-def print_words(reports, passes):
+def print_words(reports, refusal, passes):
     shop, web = reports["spin"]
     totals, channel = web["totals"], web["connection"]
     uring = {"allowed": "allowed", "EPERM": "refused"}
@@ -296,10 +313,12 @@ What was shown. Two programs ran in sandboxes of their own: "web", which places 
 them. Each found out from inside, by reading the kernel and by trying, that it runs
   - as uid {web['facts']['Uid']} without any capability, with no_new_privs and a seccomp filter;
   - in user, pid, network, ipc, mount, uts and cgroup namespaces shared neither with the host nor with the other;
-  - with no network but its own loopback, on a root that it cannot write, seeing no process but its own;
+  - with no network but its own loopback, on a root that it cannot write, seeing no process but itself and its init;
   - reaching one socket, its own from ipc-broker, and nothing else;
   - io_uring {uring.get(shop['facts']['io_uring'], 'missing')} in shop and {uring.get(web['facts']['io_uring'], 'refused')} in web.
-The broker introduced them; they then shared {channel['shared_bytes'] // 1024} KiB, of which each can write its own half alone.
+The broker introduced them, and when shop asked to call in its turn, it was refused:
+  {refusal}
+Web and shop shared {channel['shared_bytes'] // 1024} KiB, of which each can write its own half alone.
 Web placed {totals['orders']:,} orders {passes} times over in each way and compared every answer with its own sum. All three ways
 came to the same: {totals['lines']:,} lines, {totals['items']:,} items, {money}. The shop's own books agree.
 A call is timed from the order in memory to the answer in memory: encoding, calling, decoding. Raw is a number going
@@ -309,7 +328,7 @@ HTTP ran over one kept-alive Unix-socket connection, which is faster than TCP: t
         print("There is one CPU only: the two programs took turns on it, and nothing could spin.")
 
 
-def report(reports, passes, as_json):
+def report(reports, refusal, passes, as_json):
     webs = {label: web for label, (_, web) in reports.items()}
     agree = all(web["totals"] == webs["http"]["totals"] for web in webs.values())
     rows = [row("raw", webs["spin"]["raw"]), row("libipc-spin", webs["spin"]["call"]),
@@ -321,7 +340,7 @@ def report(reports, passes, as_json):
     if not as_json:
         raw_of = dict.fromkeys(("raw", "libipc-spin", "json-http"), webs["spin"]["raw"]["p50_ns"])
         print_table(rows, raw_of | {"libipc-futex": webs["futex"]["raw"]["p50_ns"]})
-        print_words(reports, passes)
+        print_words(reports, refusal, passes)
 
 
 def find_programs(build):
@@ -350,7 +369,7 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
-        report(run(find_programs(options.build.resolve()), options.passes), options.passes, options.json)
+        report(*run(find_programs(options.build.resolve()), options.passes), options.passes, options.json)
     except Failure as failure:
         say(f"demo: {failure}")
         return 1
