@@ -152,7 +152,7 @@ void ipci_bell_close(int fd)
 	if (fd < 0)
 		return;
 	(void)shutdown(fd, SHUT_RDWR);
-	if (refuse_fds(fd))
+	if (socket_option_is(fd, SO_PASSRIGHTS, 0))
 		ipci_fd_close(fd);
 	else
 		ipci_fd_dispose(fd);

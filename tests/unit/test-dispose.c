@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <criterion/criterion.h>
+
+#include "dispose.h"
+#include "lingering.h"
+
+TestSuite(dispose, .timeout = 30);
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* Disposes of one end of a pipe and waits until the other end sees it closed. */
+static void assert_gets_closed(void)
+{
+	struct pollfd poll_fd = {.events = POLLIN};
+	int fds[2];
+
+	cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
+	poll_fd.fd = fds[0];
+	ipci_fd_dispose(fds[1]);
+	cr_assert_eq(poll(&poll_fd, 1, 10000), 1);
+	cr_assert(poll_fd.revents & POLLHUP);
+	close(fds[0]);
+}
+
+Test(dispose, any_descriptor_is_closed)
+{
+	for (int i = 0; i < 200; i++)
+		assert_gets_closed();
+	cr_assert_eq(ipci_dispose_counts().n_left_open, 0);
+}
+
+Test(dispose, a_memfd_is_closed_at_once_and_errno_kept)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	cr_assert_geq(fd, 0);
+	errno = ENOTTY;
+	ipci_fd_dispose(fd);
+	cr_assert_eq(errno, ENOTTY);
+	cr_assert_not(is_open(fd));
+	fd = memfd_create("test", MFD_CLOEXEC);
+	ipci_fd_close(fd);
+	cr_assert_not(is_open(fd));
+	cr_assert_eq(errno, EBADF);
+}
+
+Test(dispose, no_descriptor_is_fine)
+{
+	ipci_fd_dispose(-EBADF);
+	ipci_fd_close(-EBADF);
+	cr_assert_eq(ipci_dispose_counts().n_threads, 0);
+}
+
+Test(dispose, the_callers_signal_mask_stays)
+{
+	sigset_t before, after;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	assert_gets_closed();
+	pthread_sigmask(SIG_SETMASK, NULL, &after);
+	for (int i = 1; i < SIGRTMAX; i++)
+		cr_assert_eq(sigismember(&before, i), sigismember(&after, i));
+}
+
+Test(dispose, closes_that_hang_block_nobody_and_beyond_a_bound_leave_descriptors_open)
+{
+	int listener = lingering_listen(), pipe_fds[2], extra = eventfd(0, EFD_CLOEXEC);
+	struct rlimit limit;
+	struct pollfd poll_fd = {.events = POLLIN};
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < IPCI_DISPOSE_QUEUE_MAX + 64)
+		cr_skip_test("not %u descriptors allowed", IPCI_DISPOSE_QUEUE_MAX + 64);
+
+	for (unsigned i = 0; i < IPCI_DISPOSE_THREADS_MAX; i++)
+		ipci_fd_dispose(lingering_connect(listener));
+	/* Each of them has taken one and hangs. */
+	while (ipci_dispose_counts().n_queued > 0)
+		sched_yield();
+	cr_assert_eq(ipci_dispose_counts().n_threads, IPCI_DISPOSE_THREADS_MAX);
+
+	cr_assert_eq(pipe2(pipe_fds, O_CLOEXEC), 0);
+	for (unsigned i = 1; i < IPCI_DISPOSE_QUEUE_MAX; i++)
+		ipci_fd_dispose(fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 0));
+	ipci_fd_dispose(pipe_fds[1]);
+	ipci_fd_dispose(extra);
+	cr_assert_eq(ipci_dispose_counts().n_queued, IPCI_DISPOSE_QUEUE_MAX);
+	cr_assert_eq(ipci_dispose_counts().n_left_open, 1);
+	cr_assert(is_open(extra));
+
+	/* Now the hanging ones go on, and the queue with them. */
+	close(listener);
+	poll_fd.fd = pipe_fds[0];
+	cr_assert_eq(poll(&poll_fd, 1, 20000), 1);
+	cr_assert(poll_fd.revents & POLLHUP);
+	cr_assert(is_open(extra));
+}
+
+static atomic_int n_handled;
+static atomic_int thread_that_handled;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	thread_that_handled = gettid();
+	n_handled++;
+}
+
+Test(dispose, a_hanging_thread_runs_no_handler_of_the_program)
+{
+	int listener = lingering_listen();
+
+	cr_assert_neq(signal(SIGUSR1, on_signal), SIG_ERR);
+	ipci_fd_dispose(lingering_connect(listener));
+	while (ipci_dispose_counts().n_queued > 0)
+		sched_yield();
+	for (int i = 1; i <= 100; i++) {
+		cr_assert_eq(kill(getpid(), SIGUSR1), 0);
+		while (n_handled < i)
+			sched_yield();
+		cr_assert_eq(thread_that_handled, gettid());
+	}
+	cr_assert_eq(ipci_dispose_counts().n_threads, 1);
+	close(listener);
+}
