@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-BUILD = pathlib.Path(sys.argv[1])
+BUILD = pathlib.Path(sys.argv[1]).resolve()
 DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "examples" / "orders" / "demo.py"
 TIMEOUT_S = 240
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-BUILD = pathlib.Path(sys.argv[1])
+BUILD = pathlib.Path(sys.argv[1]).resolve()
 USE = pathlib.Path(__file__).resolve().parent / "use.c"
 COMPILERS = [("gcc", "c", "c17"), ("clang", "c", "c17"), ("g++", "c++", "c++17"), ("clang++", "c++", "c++17")]
 STRICT = ["-Wall", "-Wextra", "-Werror"]
