@@ -288,6 +288,8 @@ static void peer_free(struct ipci_peer *peer)
 	ipci_list_remove(&peer->link);
 	ipci_list_remove(&peer->doom);
 	ipci_charge_undo(&peer->connection);
+	peer->workload->n_refused -= peer->refusal != NULL;
+	free(peer->refusal);
 	free(peer);
 }
 
@@ -298,37 +300,27 @@ void ipci_peers_reap(struct ipci_broker *broker)
 		peer_free(IPCI_CONTAINER_OF(broker->doomed.next, struct ipci_peer, doom));
 }
 
+/* A connection that there is no place for is told so at once, whatever it was about to ask. */
 static void turn_away(struct ipci_workload *workload, int fd, int code, const char *text)
 {
 	struct ipci_packet *out = &workload->broker->out;
 
-	ipci_workload_log(workload, "turned a connection away: %s", text);
 	if (ipci_message_result(out, 0, -code, text) == 0)
 		(void)ipci_packet_send(fd, out->data, out->n, NULL, 0);
 	hang_up(fd, &workload->broker->in);
 }
 
-static int admit(struct ipci_workload *workload, int fd, struct ipci_error *error)
+static struct ipci_peer *peer_new(struct ipci_workload *workload, int fd)
 {
 	struct ipci_broker *broker = workload->broker;
-	struct ipci_peer *peer;
-	int r;
+	struct ipci_peer *peer = calloc(1, sizeof(*peer));
 
-	r = ipci_identity_check(fd, workload->policy, error);
-	if (r < 0)
-		return r;
-	peer = calloc(1, sizeof(*peer));
 	if (!peer)
-		return ipci_error_set(error, -ENOMEM, "the broker is out of memory");
-	r = ipci_charge_take(&peer->connection, &workload->quota, IPCI_LIMIT_CONNECTIONS, 1, error);
-	if (r < 0)
-		goto fail;
+		return NULL;
 	peer->handler.ready = ready;
-	r = ipci_broker_watch(broker, &peer->handler, fd, EPOLLIN);
-	if (r < 0) {
-		(void)ipci_error_set(error, r, "the broker cannot wait for another connection: %s",
-				     strerror(-r));
-		goto fail;
+	if (ipci_broker_watch(broker, &peer->handler, fd, EPOLLIN) < 0) {
+		free(peer);
+		return NULL;
 	}
 	peer->workload = workload;
 	peer->id = ++broker->last_peer;
@@ -340,19 +332,56 @@ static int admit(struct ipci_workload *workload, int fd, struct ipci_error *erro
 	ipci_list_append(&workload->peers, &peer->link);
 	ipci_timer_init(&peer->timer, timed_out);
 	ipci_timer_set(&broker->timers, &peer->timer, ipci_deadline_ns(HELLO_TIMEOUT_NS));
-	return 0;
+	return peer;
+}
 
-fail:
-	ipci_charge_undo(&peer->connection);
-	free(peer);
-	return r;
+/* Only an answer to its HELLO surely reaches the program, so it may say that first; but few may
+ * linger so. */
+static bool refuse_later(struct ipci_workload *workload, int fd, const struct ipci_error *why)
+{
+	struct ipci_error *refusal;
+	struct ipci_peer *peer;
+
+	if (workload->n_refused == IPCI_PEER_REFUSED_MAX)
+		return false;
+	refusal = malloc(sizeof(*refusal));
+	if (!refusal)
+		return false;
+	peer = peer_new(workload, fd);
+	if (!peer) {
+		free(refusal);
+		return false;
+	}
+	*refusal = *why;
+	peer->refusal = refusal;
+	workload->n_refused++;
+	return true;
 }
 
 void ipci_peer_admit(struct ipci_workload *workload, int fd)
 {
+	struct ipci_charge connection = {0};
 	struct ipci_error error = {0};
-	int r = admit(workload, fd, &error);
+	struct ipci_peer *peer;
+	int r;
 
-	if (r < 0)
-		turn_away(workload, fd, r, error.text);
+	r = ipci_identity_check(fd, workload->policy, &error);
+	if (r == 0)
+		r = ipci_charge_take(&connection, &workload->quota, IPCI_LIMIT_CONNECTIONS, 1,
+				     &error);
+	if (r < 0) {
+		if (!refuse_later(workload, fd, &error)) {
+			ipci_workload_log(workload, "turned a connection away: %s", error.text);
+			turn_away(workload, fd, r, error.text);
+		}
+		return;
+	}
+	peer = peer_new(workload, fd);
+	if (!peer) {
+		ipci_charge_undo(&connection);
+		ipci_workload_log(workload, "turned a connection away: out of memory");
+		turn_away(workload, fd, -ENOMEM, "the broker is out of memory");
+		return;
+	}
+	peer->connection = connection;
 }

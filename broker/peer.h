@@ -7,6 +7,8 @@
 
 #define IPCI_PEER_QUEUE_MAX 64u	 /* packets that wait for room in the peer's socket */
 #define IPCI_PEER_OFFERS_MAX 32u /* offers that a server may leave unanswered */
+#define IPCI_PEER_REFUSED_MAX                                                                      \
+	8u /* of a workload: connections that are kept to be told why they are refused */
 
 struct ipci_peer {
 	struct ipci_handler handler;
@@ -16,7 +18,8 @@ struct ipci_peer {
 	uint64_t id;	       /* for the log */
 	bool welcome;	       /* it said hello */
 	bool doomed;
-	struct ipci_timer timer; /* until it says hello */
+	struct ipci_error *refusal; /* it is not let in: the answer to its first message */
+	struct ipci_timer timer;    /* until it says hello */
 	struct ipci_charge connection;
 	struct ipci_list outgoing;
 	unsigned n_outgoing;

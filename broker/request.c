@@ -28,8 +28,8 @@ static int on_hello(struct ipci_peer *peer, struct ipci_request *request, struct
 				      IPCI_BROKER_PROTOCOL, ipc_broker_Hello_version(hello));
 	peer->welcome = true;
 	ipci_timer_clear(&peer->timer);
-	ipci_workload_log(workload, "connection %llu: \"%.*s\" said hello",
-			  (unsigned long long)peer->id,
+	ipci_workload_log(workload, "connection %llu: said hello%s%.*s",
+			  (unsigned long long)peer->id, name.size_bytes ? " as " : "",
 			  (int)(name.size_bytes < 64 ? name.size_bytes : 64), name.data);
 	if (ipci_message_welcome(out, request->serial, ipci_workload_name(workload)) == 0)
 		(void)ipci_peer_send(peer, out, NULL, 0);
@@ -182,7 +182,10 @@ void ipci_request_handle(struct ipci_peer *peer, const struct ipci_packet *packe
 
 	if (ipc_broker_Message_verify(request.message)) {
 		request.serial = ipc_broker_Message_serial(request.message);
-		r = handle(peer, &request, &error);
+		if (peer->refusal)
+			r = ipci_error_set(&error, peer->refusal->code, "%s", peer->refusal->text);
+		else
+			r = handle(peer, &request, &error);
 	} else {
 		r = ipci_error_set(&error, -EPROTO, "not a message of the control protocol");
 	}

@@ -17,6 +17,7 @@ struct ipci_workload {
 	struct ipci_quota quota;
 	struct ipci_log_budget log;
 	struct ipci_list peers;
+	unsigned n_refused; /* of them, not let in */
 };
 
 /* Listens on @sockets/<name>/broker.sock. -errno, described. */
