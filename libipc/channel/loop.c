@@ -290,8 +290,8 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
 
 		ipci_channel_give_back(channel);
-		ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
 		words[n].expected = ipci_bell_frames(channel->tx.peer);
+		ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
 		words[n++].word = &channel->tx.peer->bell_frames;
 		quiet = quiet && is_quiet(channel);
 	}

@@ -38,8 +38,8 @@ static int sleep_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 	int r = 0;
 
 	ipci_channel_give_back(channel);
-	ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
 	bell = ipci_bell_frames(channel->tx.peer);
+	ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
 	if (no_frames(channel)) {
 		r = ipci_futex_wait(&channel->tx.peer->bell_frames, bell,
 				    earlier(deadline_ns, ipci_deadline_ns(IPCI_RECHECK_NS)));

@@ -76,10 +76,11 @@ static inline int ipci_consumer_peek(const struct ipci_consumer *c, struct ipci_
 
 	if (commit == 0)
 		return 0;
-	if (commit - 1 > ipci_payload_max_bytes(c->ring_bytes))
-		return -EPROTO;
 	kind = *(const volatile uint16_t *)&frame->kind;
 	if (kind & ~(uint32_t)(IPCI_KIND_MASK | IPCI_EXT_KNOWN))
+		return -EPROTO;
+	if (__builtin_expect(commit - 1 > ipci_payload_max_bytes(c->ring_bytes), 0) &&
+	    (kind != IPCI_KIND_PADDING || commit - 1 > ipci_padding_max_bytes(c->ring_bytes)))
 		return -EPROTO;
 	ext_bytes = ipci_ext_bytes(kind);
 	ret->kind = kind;
@@ -146,8 +147,17 @@ void ipci_consumer_deinit(struct ipci_consumer *c);
 
 /*
  * Copies @bytes that the peer may be rewriting. Each is loaded once; what arrives is private and stays as it is.
- * @dst has room for @bytes rounded up to 16, and so has the source: a frame is whole lines.
+ * @dst has room for @bytes rounded up to 8, and so has the source: a frame is whole lines.
  */
-void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes);
+static inline void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes)
+{
+	typedef uint64_t __attribute__((__may_alias__)) word;
+	word *to = dst;
+	const volatile word *from = (const volatile word *)(const void *)src;
+
+	/* Volatile: a compiler may not read a word twice, or turn the loop into a copy that does. */
+	for (uint32_t i = 0; i < (bytes + 7) / 8; i++)
+		to[i] = from[i];
+}
 
 #endif

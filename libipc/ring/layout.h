@@ -104,7 +104,7 @@ static_assert(offsetof(struct ipci_frame, method) == 6, "layout");
 static_assert(offsetof(struct ipci_frame, call_id) == 8, "layout");
 
 enum ipci_kind {
-	IPCI_KIND_PADDING = 0, /* skipped by the consumer */
+	IPCI_KIND_PADDING = 0, /* skipped by the consumer; as long as the ring allows */
 	IPCI_KIND_REQUEST = 1,
 	IPCI_KIND_REPLY = 2,
 	IPCI_KIND_ERROR = 3, /* status in .method, text as payload */
@@ -151,6 +151,12 @@ static inline uint64_t ipci_payload_max_bytes(uint64_t ring_bytes)
 	return ring_bytes / 2 - 4 * IPCI_LINE_BYTES;
 }
 
+/* A frame of padding: all of the ring but the line to spare. */
+static inline uint64_t ipci_padding_max_bytes(uint64_t ring_bytes)
+{
+	return ring_bytes - IPCI_LINE_BYTES - sizeof(struct ipci_frame);
+}
+
 static inline uint64_t ipci_line_up(uint64_t bytes)
 {
 	return (bytes + IPCI_LINE_BYTES - 1) & ~(uint64_t)(IPCI_LINE_BYTES - 1);
@@ -161,6 +167,9 @@ static inline uint32_t ipci_ext_bytes(uint32_t kind)
 	return (kind & IPCI_EXT_DEADLINE ? IPCI_EXT_DEADLINE_BYTES : 0) +
 	       (kind & IPCI_EXT_TRACE ? IPCI_EXT_TRACE_BYTES : 0);
 }
+
+/* How much of a ring that is nearly empty is used: both sides' fit a first-level cache of 32 KiB twice over. */
+#define IPCI_RING_WARM_BYTES UINT64_C(8192)
 
 /* A frame's bytes in the ring, whole lines. */
 static inline uint64_t ipci_frame_bytes(uint32_t ext_bytes, uint64_t payload_bytes)

@@ -20,6 +20,8 @@ void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *pe
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
 	};
+	/* Relaxed: the peer learns of the half from the broker, later. */
+	atomic_store_explicit(&ipci_producer_frame(p, 0)->commit, 0, memory_order_relaxed);
 }
 
 void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
@@ -30,6 +32,7 @@ void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *pe
 		.own = (struct ipci_control *)(void *)own,
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
+		.rewind_at = ring_bytes > 2 * IPCI_RING_WARM_BYTES ? IPCI_RING_WARM_BYTES : UINT64_MAX,
 	};
 }
 
@@ -89,15 +92,4 @@ void ipci_consumer_release(struct ipci_consumer *c, uint64_t position)
 	}
 	if (c->n_held == 0)
 		c->held_first = 0;
-}
-
-void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes)
-{
-	typedef uint64_t __attribute__((__may_alias__)) word;
-	word *to = dst;
-	const volatile word *from = (const volatile word *)(const void *)src;
-
-	/* Volatile: a compiler may not read a word twice, or turn the loop into a copy that does. */
-	for (uint32_t i = 0; i < (bytes + 7) / 8; i++)
-		to[i] = from[i];
 }

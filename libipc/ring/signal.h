@@ -3,18 +3,20 @@
  * Sleeping and waking, as far as the shared words go; what sleeps and wakes in the kernel is the wait layer's.
  *
  *   sleeper                                   waker
- *     1 waiting = epoch | what (arm)            1 publish a frame, or `consumed`
- *     2 SLEEP fence                             2 SLEEP fence
- *     3 v = the peer's bell word                3 load the peer's `waiting`
+ *     1 v = the peer's bell word                1 publish a frame, or `consumed`
+ *     2 waiting = epoch | what (arm)            2 SLEEP fence
+ *     3 SLEEP fence                             3 load the peer's `waiting`
  *     4 look again: ring, consumed, state       4 if it wants this: bump the own bell word, wake
  *     5 sleep while the bell word is v
  *     6 waiting = 0 (disarm)
  *
- * Either the waker's 3 sees the sleeper's 1, or the sleeper's 4 sees the waker's 1.
+ * Either the waker's 3 sees the sleeper's 2, or the sleeper's 4 sees the waker's 1.
  *
- * The epoch makes waking exact: a waker rings once for each value of `waiting` that it saw. That is enough: the
- * bump stays visible to a sleeper still before 5, and a byte in the bell stays until it is drained, which the
- * sleeper does before it arms again, with a new epoch.
+ * The epoch makes waking exact: a waker rings once for each value of `waiting` that it saw. That is enough, because
+ * the sleeper notes v before it says the epoch: a ring for this epoch, even a late one for a frame that was found
+ * long ago, makes the word another than v, so the sleep does not begin or ends. Were v noted after arming, such a
+ * ring could be in v already, and the next frame would not ring again. Likewise a byte in the bell stays until it is
+ * drained, which the sleeper does before it arms again, with a new epoch.
  */
 #ifndef IPCI_RING_SIGNAL_H
 #define IPCI_RING_SIGNAL_H
@@ -46,7 +48,10 @@ static inline void ipci_sleep_disarm(struct ipci_sleep *sleep, struct ipci_contr
 	atomic_store_explicit(&own->waiting, 0, memory_order_relaxed);
 }
 
-/* BELL acquire: what the peer published before it rang is seen after this. Pairs with bump() below. */
+/*
+ * Noted before arming, never after. BELL acquire: what the peer published before it rang is seen after this, and the
+ * arming comes after this. Pairs with the release in ipci_bell_bump().
+ */
 static inline uint32_t ipci_bell_frames(const struct ipci_control *peer)
 {
 	return atomic_load_explicit(&peer->bell_frames, IPCI_BELL_ACQUIRE);
