@@ -1,0 +1,674 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Publishing and consuming, on real halves: mirrored, and seen read-only from the other side. What
+ * two threads can do to each other is tests/stress, what a hostile peer can do is tests/hostile.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "ring-pair.h"
+
+#define RING 4096u
+#define LINE IPCI_LINE_BYTES
+#define PAYLOAD_MAX (RING / 2 - 4 * LINE)
+#define N_LINES (RING / LINE)
+
+/* What byte @i of the payload, or extension, of call @id is. */
+static uint8_t pattern(uint64_t id, uint64_t i)
+{
+	return (uint8_t)(id * 31 + i * 7 + (i >> 8) + 1);
+}
+
+static void fill(uint8_t *at, uint64_t n, uint64_t id)
+{
+	for (uint64_t i = 0; i < n; i++)
+		at[i] = pattern(id, i);
+}
+
+static bool filled(const uint8_t *at, uint64_t n, uint64_t id)
+{
+	for (uint64_t i = 0; i < n; i++)
+		if (at[i] != pattern(id, i))
+			return false;
+	return true;
+}
+
+/* Publishes @bytes of payload, of which room for @room was reserved. */
+static int put_shrunk(struct ring_pair *pair, uint32_t kind, uint64_t room, uint64_t bytes,
+		      uint64_t id)
+{
+	const uint32_t ext_bytes = ipci_ext_bytes(kind);
+	uint8_t *at;
+	int r = ipci_producer_reserve(&pair->a.tx, ext_bytes, room, &at);
+
+	if (r < 0)
+		return r;
+	fill(at, ext_bytes, ~id);
+	fill(at + ext_bytes, bytes, id);
+	ipci_producer_commit(&pair->a.tx, kind, (uint16_t)(id ^ 0x5a5a), id, bytes);
+	return 0;
+}
+
+static int put(struct ring_pair *pair, uint64_t bytes, uint64_t id)
+{
+	return put_shrunk(pair, IPCI_KIND_REQUEST, bytes, bytes, id);
+}
+
+/* Looks at the next frame, which must be that one, whole. */
+static struct ipci_view expect(struct ring_pair *pair, uint32_t kind, uint64_t bytes, uint64_t id)
+{
+	const uint32_t ext_bytes = ipci_ext_bytes(kind);
+	const uint8_t *behind, *end;
+	struct ipci_view view;
+
+	cr_assert_eq(ipci_consumer_peek(&pair->b.rx, &view), 1);
+	cr_assert_eq(view.kind, kind);
+	cr_assert_eq(view.method, (uint16_t)(id ^ 0x5a5a));
+	cr_assert_eq(view.call_id, id);
+	cr_assert_eq(view.payload_bytes, bytes);
+	cr_assert_eq(view.frame_bytes, ipci_frame_bytes(ext_bytes, bytes));
+	cr_assert_eq(view.payload - view.ext, ext_bytes);
+	cr_assert_eq((uintptr_t)view.payload % 16, 0);
+	cr_assert(filled(view.ext, ext_bytes, ~id), "extensions of %u bytes", ext_bytes);
+	cr_assert(filled(view.payload, bytes, id), "payload of %ju bytes", (uintmax_t)bytes);
+	end = view.ext - sizeof(struct ipci_frame) + view.frame_bytes;
+	for (behind = view.payload + bytes; behind < end; behind++)
+		cr_assert_eq(*behind, 0, "padding is not zeroed");
+	return view;
+}
+
+/* … and takes it, and says so. */
+static void get(struct ring_pair *pair, uint32_t kind, uint64_t bytes, uint64_t id)
+{
+	struct ipci_view view = expect(pair, kind, bytes, id);
+
+	ipci_consumer_take(&pair->b.rx, &view);
+	cr_assert(ipci_consumer_publish(&pair->b.rx));
+}
+
+static void expect_nothing(struct ring_pair *pair)
+{
+	struct ipci_view view, before;
+
+	memset(&view, 0xa5, sizeof(view));
+	before = view;
+	cr_assert_eq(ipci_consumer_peek(&pair->b.rx, &view), 0);
+	cr_assert_eq(memcmp(&view, &before, sizeof(view)), 0);
+	cr_assert(!ipci_consumer_ready(&pair->b.rx));
+}
+
+/* Carries empty frames until the next one starts at that line. */
+static void advance_to(struct ring_pair *pair, uint64_t line)
+{
+	while (pair->a.tx.head / LINE % N_LINES != line) {
+		cr_assert_eq(put(pair, 0, 1), 0);
+		get(pair, IPCI_KIND_REQUEST, 0, 1);
+	}
+}
+
+Test(ring, a_new_ring_is_empty, .timeout = 5)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	expect_nothing(&pair);
+	cr_assert_eq(ipci_producer_free_bytes(&pair.a.tx), RING - LINE);
+	cr_assert(!ipci_consumer_publish(&pair.b.rx));
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, frames_wrap_at_every_line, .timeout = 20)
+{
+	static const uint32_t sizes[] = {
+		0, 1, 47, 48, 49, 64, 111, 112, 113, 500, 1000, 1024, PAYLOAD_MAX - 1, PAYLOAD_MAX};
+	struct ring_pair pair;
+	uint64_t id = 0;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t line = 0; line < N_LINES; line++) {
+		for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+			advance_to(&pair, line);
+			cr_assert_eq(put(&pair, sizes[s], ++id), 0);
+			get(&pair, IPCI_KIND_REQUEST, sizes[s], id);
+			expect_nothing(&pair);
+		}
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, every_size_arrives_with_every_set_of_extensions, .timeout = 20)
+{
+	static const uint32_t exts[] = {0, IPCI_EXT_DEADLINE, IPCI_EXT_TRACE,
+					IPCI_EXT_DEADLINE | IPCI_EXT_TRACE};
+	struct ring_pair pair;
+	uint64_t id = 0;
+
+	ring_pair_init(&pair, RING);
+	for (uint32_t size = 0; size <= PAYLOAD_MAX; size++) {
+		for (unsigned e = 0; e < 4; e++) {
+			uint32_t kind = IPCI_KIND_REPLY | exts[e];
+
+			cr_assert_eq(put_shrunk(&pair, kind, size, size, ++id), 0);
+			get(&pair, kind, size, id);
+		}
+	}
+	expect_nothing(&pair);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, many_frames_arrive_in_their_order, .timeout = 20)
+{
+	struct ring_pair pair;
+	uint64_t sent = 0, received = 0, seed = 1;
+	uint32_t sizes[N_LINES];
+
+	ring_pair_init(&pair, RING);
+	while (received < 50000) {
+		uint32_t size = (uint32_t)(ring_random(&seed) % 600);
+
+		if (ring_random(&seed) % 2 && put(&pair, size, sent) == 0)
+			sizes[sent++ % N_LINES] = size;
+		else if (received < sent)
+			get(&pair, IPCI_KIND_REQUEST, sizes[received % N_LINES], received),
+				received++;
+		else
+			expect_nothing(&pair);
+	}
+	cr_assert_eq(pair.b.rx.n_frames, received);
+	cr_assert_eq(pair.a.tx.n_frames, sent);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, positions_pass_four_gigabytes, .timeout = 5)
+{
+	const uint64_t start = (UINT64_C(1) << 32) - RING;
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	pair.a.tx.head = pair.a.tx.peer_consumed = start;
+	pair.b.rx.tail = pair.b.rx.published = start;
+	atomic_store(&pair.b.control->consumed, start);
+	for (uint64_t id = 1; id < 4 * N_LINES; id++) {
+		cr_assert_eq(put(&pair, id % 300, id), 0);
+		get(&pair, IPCI_KIND_REQUEST, id % 300, id);
+	}
+	cr_assert_gt(pair.b.rx.tail, UINT64_C(1) << 32);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, reserve_on_a_full_ring_returns_eagain_and_keeps_ret, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint8_t mark, *at = &mark;
+
+	ring_pair_init(&pair, RING);
+	/* One line to spare: behind the newest frame lies a commit word that says "nothing yet". */
+	for (uint64_t id = 1; id < N_LINES; id++)
+		cr_assert_eq(put(&pair, 48, id), 0);
+	cr_assert_eq(ipci_producer_free_bytes(&pair.a.tx), 0);
+	cr_assert_eq(ipci_producer_reserve(&pair.a.tx, 0, 0, &at), -EAGAIN);
+	cr_assert_eq(at, &mark);
+	cr_assert_eq(pair.a.tx.reserved, 0);
+	for (uint64_t id = 1; id < N_LINES; id++)
+		get(&pair, IPCI_KIND_REQUEST, 48, id);
+	expect_nothing(&pair);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, a_frame_fits_to_the_last_line_and_not_one_more, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint8_t *at;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t line = 0; line < N_LINES; line++) {
+		advance_to(&pair, line);
+		cr_assert_eq(put(&pair, PAYLOAD_MAX, 7), 0); /* 29 lines of 64 */
+		cr_assert_eq(put(&pair, 1000, 8), 0);	     /* 16 */
+		cr_assert_eq(ipci_producer_refresh(&pair.a.tx), 0);
+		cr_assert_eq(ipci_producer_free_bytes(&pair.a.tx), 18 * LINE);
+		cr_assert_eq(ipci_producer_reserve(&pair.a.tx, 0, 18 * LINE - 15, &at), -EAGAIN);
+		cr_assert_eq(put(&pair, 18 * LINE - 16, 9), 0);
+		cr_assert_eq(put(&pair, 0, 10), -EAGAIN);
+		get(&pair, IPCI_KIND_REQUEST, PAYLOAD_MAX, 7);
+		get(&pair, IPCI_KIND_REQUEST, 1000, 8);
+		get(&pair, IPCI_KIND_REQUEST, 18 * LINE - 16, 9);
+		expect_nothing(&pair);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, a_full_ring_has_room_again_for_just_what_was_consumed, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint64_t id;
+
+	ring_pair_init(&pair, RING);
+	for (id = 0; id < N_LINES - 1; id++)
+		cr_assert_eq(put(&pair, 0, id), 0);
+	for (unsigned i = 0; i < 3 * N_LINES; i++) {
+		get(&pair, IPCI_KIND_REQUEST, 0, id - (N_LINES - 1));
+		cr_assert_eq(put(&pair, 49, id), -EAGAIN);
+		cr_assert_eq(put(&pair, 0, id++), 0);
+		cr_assert_eq(put(&pair, 0, id), -EAGAIN);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, a_commit_may_be_smaller_than_its_room, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint64_t id = 0;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t line = 0; line < N_LINES; line++) {
+		for (uint64_t size = 0; size <= PAYLOAD_MAX; size += 179) {
+			uint64_t head = pair.a.tx.head;
+
+			cr_assert_eq(put_shrunk(&pair, IPCI_KIND_REQUEST, PAYLOAD_MAX, size, ++id),
+				     0);
+			cr_assert_eq(pair.a.tx.head - head, ipci_frame_bytes(0, size));
+			get(&pair, IPCI_KIND_REQUEST, size, id);
+			expect_nothing(&pair);
+		}
+		advance_to(&pair, line);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, an_aborted_room_is_never_seen, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint8_t *at;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t line = 0; line < N_LINES; line++) {
+		advance_to(&pair, line);
+		cr_assert_eq(ipci_producer_reserve(&pair.a.tx, 0, PAYLOAD_MAX, &at), 0);
+		memset(at, 0x01, PAYLOAD_MAX);
+		expect_nothing(&pair);
+		ipci_producer_abort(&pair.a.tx);
+		expect_nothing(&pair);
+		/* The room is there again, whole, and what follows is not mistaken for old bytes.
+		 */
+		cr_assert_eq(put(&pair, 20, line), 0);
+		get(&pair, IPCI_KIND_REQUEST, 20, line);
+		expect_nothing(&pair);
+	}
+	ring_pair_deinit(&pair);
+}
+
+/* Old bytes that all look like commit words, everywhere but where the consumer looks next. */
+static void litter(struct ring_pair *pair, uint32_t word)
+{
+	struct ipci_frame *next = ipci_producer_frame(&pair->a.tx, pair->a.tx.head);
+
+	for (uint32_t i = 0; i < RING; i += 4)
+		memcpy(pair->a.tx.ring + i, &word, 4);
+	atomic_store(&next->commit, 0);
+}
+
+Test(ring, old_bytes_never_look_like_a_frame, .timeout = 20)
+{
+	static const uint32_t words[] = {1, 2, 0x01010101, PAYLOAD_MAX + 1, UINT32_MAX};
+	static const uint32_t sizes[] = {0, 48, 49, 200, PAYLOAD_MAX};
+	struct ring_pair pair;
+	uint64_t id = 0;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t n = 0; n < 5 * 5 * 2 * 2 * N_LINES; n++) {
+		uint32_t size = sizes[n % 5];
+		uint32_t room = n / 25 % 2 ? PAYLOAD_MAX : size;
+		uint32_t kind = n / 50 % 2 ? IPCI_KIND_REPLY : IPCI_KIND_REPLY | IPCI_EXT_KNOWN;
+
+		litter(&pair, words[n / 5 % 5]);
+		expect_nothing(&pair);
+		cr_assert_eq(put_shrunk(&pair, kind, room, size, ++id), 0);
+		get(&pair, kind, size, id);
+		expect_nothing(&pair);
+		/* 100 mixes of 1 to 30 lines: shift by one line more each time, to meet every line.
+		 */
+		if (n % 100 == 99)
+			advance_to(&pair, n / 100 % N_LINES);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, a_reused_ring_starts_empty, .timeout = 5)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	memset(pair.a.tx.ring, 1, RING);
+	ring_side_init(&pair.a, RING);
+	expect_nothing(&pair);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, consumed_is_published_at_a_quarter, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint64_t consumed = 0;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t id = 0; id < 8 * N_LINES; id++) {
+		struct ipci_view view;
+
+		cr_assert_eq(put(&pair, 0, id), 0);
+		view = expect(&pair, IPCI_KIND_REQUEST, 0, id);
+		ipci_consumer_take(&pair.b.rx, &view);
+		cr_assert_eq(ipci_consumer_should_publish(&pair.b.rx),
+			     (id + 1) % (N_LINES / 4) == 0);
+		if (ipci_consumer_should_publish(&pair.b.rx)) {
+			cr_assert(ipci_consumer_publish(&pair.b.rx));
+			cr_assert(!ipci_consumer_publish(&pair.b.rx));
+			consumed = (id + 1) * LINE;
+		}
+		cr_assert_eq(atomic_load(&pair.b.control->consumed), consumed);
+		cr_assert_eq(ipci_producer_refresh(&pair.a.tx), 0);
+		cr_assert_eq(pair.a.tx.peer_consumed, consumed);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, produced_is_there_for_tools, .timeout = 5)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	cr_assert_eq(put(&pair, 100, 1), 0);
+	cr_assert_eq(put(&pair, 0, 2), 0);
+	get(&pair, IPCI_KIND_REQUEST, 100, 1);
+	cr_assert_eq(ipci_producer_refresh(&pair.a.tx), 0);
+	ipci_producer_publish_produced(&pair.a.tx);
+	cr_assert_eq(atomic_load(&pair.a.control->produced), 3 * LINE);
+	cr_assert_eq(atomic_load(&pair.a.control->oldest_valid), 2 * LINE);
+	ring_pair_deinit(&pair);
+}
+
+/* ── frames held in place ── */
+
+/* Takes the next frame and holds it. Says where. */
+static uint64_t hold(struct ring_pair *pair, uint64_t bytes, uint64_t id)
+{
+	struct ipci_view view = expect(pair, IPCI_KIND_REQUEST, bytes, id);
+	uint64_t position = pair->b.rx.tail;
+
+	cr_assert_eq(ipci_consumer_hold(&pair->b.rx, &view), 0);
+	cr_assert_eq(pair->b.rx.tail, position + view.frame_bytes);
+	return position;
+}
+
+static void swap(unsigned *a, unsigned *b)
+{
+	unsigned c = *a;
+
+	*a = *b;
+	*b = c;
+}
+
+/* Holds @n frames and releases them in that order; at each step only what lies before the oldest is
+ * given back. */
+static void release_in_order(struct ring_pair *pair, const unsigned *order, unsigned n)
+{
+	uint64_t positions[32];
+	bool held[32] = {0};
+
+	for (unsigned i = 0; i < n; i++) {
+		cr_assert_eq(put(pair, i, i), 0);
+		positions[i] = hold(pair, i, i);
+		held[i] = true;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t given_back = pair->b.rx.tail;
+
+		held[order[i]] = false;
+		ipci_consumer_release(&pair->b.rx, positions[order[i]]);
+		for (unsigned k = n; k-- > 0;)
+			if (held[k])
+				given_back = positions[k];
+		cr_assert_eq(ipci_consumer_given_back(&pair->b.rx), given_back);
+		(void)ipci_consumer_publish(&pair->b.rx);
+		cr_assert_eq(atomic_load(&pair->b.control->consumed), given_back);
+	}
+	cr_assert_eq(pair->b.rx.n_held, 0);
+}
+
+static void release_in_all_orders(struct ring_pair *pair, unsigned *order, unsigned n, unsigned k)
+{
+	if (k == n) {
+		release_in_order(pair, order, n);
+		return;
+	}
+	for (unsigned i = k; i < n; i++) {
+		swap(&order[k], &order[i]);
+		release_in_all_orders(pair, order, n, k + 1);
+		swap(&order[k], &order[i]);
+	}
+}
+
+Test(ring, five_frames_are_released_in_all_orders, .timeout = 10)
+{
+	unsigned order[5] = {0, 1, 2, 3, 4};
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	release_in_all_orders(&pair, order, 5, 0);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, many_frames_are_released_in_random_orders, .timeout = 10)
+{
+	struct ring_pair pair;
+	unsigned order[32];
+	uint64_t seed = 2;
+
+	ring_pair_init(&pair, RING);
+	for (unsigned round = 0; round < 500; round++) {
+		unsigned n = 1 + (unsigned)(ring_random(&seed) % 32);
+
+		for (unsigned i = 0; i < n; i++)
+			order[i] = i;
+		for (unsigned i = n; i > 1; i--)
+			swap(&order[i - 1], &order[ring_random(&seed) % i]);
+		release_in_order(&pair, order, n);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, releasing_what_is_not_held_does_nothing, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint64_t first, second;
+
+	ring_pair_init(&pair, RING);
+	ipci_consumer_release(&pair.b.rx, 0);
+	cr_assert_eq(put(&pair, 1, 1), 0);
+	cr_assert_eq(put(&pair, 2, 2), 0);
+	first = hold(&pair, 1, 1);
+	second = hold(&pair, 2, 2);
+	ipci_consumer_release(&pair.b.rx, second + LINE);
+	ipci_consumer_release(&pair.b.rx, second);
+	ipci_consumer_release(&pair.b.rx, second);
+	cr_assert_eq(ipci_consumer_given_back(&pair.b.rx), first);
+	ipci_consumer_release(&pair.b.rx, first);
+	cr_assert_eq(ipci_consumer_given_back(&pair.b.rx), second + LINE);
+	ring_pair_deinit(&pair);
+}
+
+struct kept {
+	struct ipci_view view;
+	uint64_t position;
+};
+
+/* One of many frames is held for a while, whatever the producer does: its bytes must still be
+ * there. */
+static void let_go(struct ring_pair *pair, struct kept *kept)
+{
+	cr_assert(filled(kept->view.payload, kept->view.payload_bytes, kept->view.call_id),
+		  "a held frame was written over");
+	ipci_consumer_release(&pair->b.rx, kept->position);
+}
+
+Test(ring, held_frames_stay_as_they_are_while_the_ring_goes_on, .timeout = 20)
+{
+	struct ring_pair pair;
+	struct kept kept[N_LINES];
+	uint64_t sent = 0, seed = 3, n_full = 0;
+	unsigned n_kept = 0;
+
+	ring_pair_init(&pair, RING);
+	for (unsigned step = 0; step < 100000; step++) {
+		uint64_t size = ring_random(&seed) % 400;
+		unsigned what = (unsigned)(ring_random(&seed) % 8), i;
+		struct ipci_view view;
+
+		if (what < 3) {
+			int r = put(&pair, size, sent);
+
+			cr_assert(r == 0 || r == -EAGAIN);
+			sent += r == 0;
+			n_full += r != 0;
+		} else if (what < 6 && ipci_consumer_peek(&pair.b.rx, &view) == 1) {
+			kept[n_kept] = (struct kept){view, pair.b.rx.tail};
+			if (what == 3)
+				ipci_consumer_take(&pair.b.rx, &view);
+			else if (ipci_consumer_hold(&pair.b.rx, &view) == 0)
+				n_kept++;
+		} else if (what == 6 && n_kept) {
+			i = (unsigned)(ring_random(&seed) % n_kept);
+			let_go(&pair, &kept[i]);
+			kept[i] = kept[--n_kept];
+		} else {
+			(void)ipci_consumer_publish(&pair.b.rx);
+		}
+	}
+	cr_assert_gt(n_full, 100);
+	cr_assert_gt(sent, 1000);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, half_the_ring_may_be_kept_and_the_largest_frame_still_fits, .timeout = 10)
+{
+	struct ring_pair pair;
+	uint8_t *at;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t line = 0; line < N_LINES; line++) {
+		uint64_t start, kept = 0;
+
+		advance_to(&pair, line);
+		start = pair.b.rx.tail;
+		for (;;) {
+			cr_assert_eq(put(&pair, 48, 5), 0);
+			(void)hold(&pair, 48, 5);
+			if (!ipci_consumer_may_keep(&pair.b.rx))
+				break;
+			kept += LINE;
+			/* What is kept never keeps the largest frame away, once the peer knows. */
+			(void)ipci_consumer_publish(&pair.b.rx);
+			cr_assert_eq(ipci_producer_reserve(&pair.a.tx, IPCI_EXT_MAX_BYTES,
+							   PAYLOAD_MAX, &at),
+				     0);
+			ipci_producer_abort(&pair.a.tx);
+		}
+		cr_assert_eq(kept, RING / 2);
+		for (uint64_t held = start; held < pair.b.rx.tail; held += LINE)
+			ipci_consumer_release(&pair.b.rx, held);
+		(void)ipci_consumer_publish(&pair.b.rx);
+	}
+	ring_pair_deinit(&pair);
+}
+
+/* ── what cannot be ── */
+
+Test(ring, an_impossible_frame_is_refused_and_leaves_the_view, .timeout = 5)
+{
+	static const uint32_t too_long[] = {PAYLOAD_MAX + 2, RING, RING * 2u, 0x80000000u,
+					    UINT32_MAX};
+	struct ring_pair pair;
+	struct ipci_view view, before;
+	struct ipci_frame *frame;
+
+	ring_pair_init(&pair, RING);
+	memset(&view, 0xa5, sizeof(view));
+	before = view;
+	frame = ipci_producer_frame(&pair.a.tx, 0);
+	for (unsigned i = 0; i < sizeof(too_long) / sizeof(too_long[0]); i++) {
+		atomic_store(&frame->commit, too_long[i]);
+		cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), -EPROTO);
+	}
+	atomic_store(&frame->commit, 1);
+	for (unsigned bit = 7; bit < 16; bit++) {
+		frame->kind = (uint16_t)(IPCI_KIND_REQUEST | 1u << bit);
+		cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), -EPROTO, "bit %u", bit);
+	}
+	cr_assert_eq(memcmp(&view, &before, sizeof(view)), 0);
+	cr_assert_eq(pair.b.rx.tail, 0);
+	frame->kind = IPCI_KIND_REQUEST;
+	atomic_store(&frame->commit, PAYLOAD_MAX + 1);
+	cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), 1);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, an_impossible_consumed_is_refused_and_changes_nothing, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint64_t impossible[] = {LINE,
+				 0, /* backwards */
+				 5 * LINE,
+				 UINT64_MAX,
+				 UINT64_MAX - LINE + 1,
+				 2 * LINE + 1,
+				 4 * LINE - 1,
+				 UINT64_C(1) << 63};
+	uint8_t mark, *at = &mark;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t id = 0; id < 4; id++)
+		cr_assert_eq(put(&pair, 0, id), 0);
+	atomic_store(&pair.b.control->consumed, 2 * LINE);
+	cr_assert_eq(ipci_producer_refresh(&pair.a.tx), 0);
+	for (unsigned i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++) {
+		atomic_store(&pair.b.control->consumed, impossible[i]);
+		cr_assert_eq(ipci_producer_refresh(&pair.a.tx), -EPROTO, "%#jx",
+			     (uintmax_t)impossible[i]);
+		cr_assert_eq(pair.a.tx.peer_consumed, 2 * LINE);
+	}
+	while (ipci_producer_free_bytes(&pair.a.tx))
+		cr_assert_eq(put(&pair, 0, 9), 0);
+	cr_assert_eq(ipci_producer_reserve(&pair.a.tx, 0, 0, &at), -EPROTO);
+	cr_assert_eq(at, &mark);
+	atomic_store(&pair.b.control->consumed, 4 * LINE);
+	cr_assert_eq(ipci_producer_reserve(&pair.a.tx, 0, 0, &at), 0);
+	ring_pair_deinit(&pair);
+}
+
+/* ── snapshots ── */
+
+Test(ring, a_snapshot_copies_every_size_and_touches_nothing_else, .timeout = 20)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE), most = 4096;
+	static uint8_t room[16 + 4096 + 16 + 8];
+	uint8_t *map = mmap(NULL, most + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+
+	cr_assert_neq(map, MAP_FAILED);
+	/* Behind the source lies what cannot be read. */
+	cr_assert_eq(mprotect(map + most, page, PROT_NONE), 0);
+	for (uint32_t size = 0; size <= most; size++) {
+		const size_t padded = (size + 15u) & ~15u;
+		uint8_t *src = map + most - padded;
+		uint8_t *dst = room + 16 + size % 8;
+
+		fill(src, size, size);
+		memset(room, 0xee, sizeof(room));
+		ipci_snapshot(dst, src, size);
+		cr_assert(filled(dst, size, size), "%u bytes", size);
+		for (uint8_t *at = room; at < dst; at++)
+			cr_assert_eq(*at, 0xee);
+		for (uint8_t *at = dst + padded; at < room + sizeof(room); at++)
+			cr_assert_eq(*at, 0xee, "written behind %u bytes", size);
+	}
+	(void)munmap(map, most + page);
+}
