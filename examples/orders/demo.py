@@ -43,6 +43,41 @@ def io_uring_allowed_here():
     return fd >= 0
 
 
+class Signals:
+    """What ends the demonstration early, once; held back where half a step would be left behind."""
+
+    ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self):
+        self.held = False
+        self.came = None
+
+    def catch(self):
+        for number in self.ENDING:
+            signal.signal(number, self.handle)
+
+    def ignore(self):
+        for number in self.ENDING:
+            signal.signal(number, signal.SIG_IGN)
+
+    def handle(self, number, _):
+        self.came = number
+        if not self.held:
+            self.ignore()
+            raise Failure(f"stopped by {signal.Signals(number).name}")
+
+    def __enter__(self):
+        self.held = True
+
+    def __exit__(self, *_):
+        self.held = False
+        if self.came:
+            self.handle(self.came, None)
+
+
+signals = Signals()
+
+
 class Stage:
     """Owns everything that must not outlive the demonstration."""
 
@@ -51,17 +86,18 @@ class Stage:
         libc.prctl(36, 1, 0, 0, 0)
         # A socket's path has 107 bytes at most.
         where = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ipc-demo-", dir=where))
         self.processes = []
         self.fds = []
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="ipc-demo-", dir=where))
         return self
 
     def start(self, name, command, keep_fds=(), **popen):
         log = open(self.directory / f"{name}.log", "w+b")
-        process = subprocess.Popen([str(word) for word in command], stderr=log, pass_fds=keep_fds,
-                                   start_new_session=True, **popen)
-        process.name, process.log = name, log
-        self.processes.append(process)
+        with signals:
+            process = subprocess.Popen([str(word) for word in command], stderr=log, pass_fds=keep_fds,
+                                       start_new_session=True, **popen)
+            process.name, process.log = name, log
+            self.processes.append(process)
         return process
 
     def memfd(self, name, size):
@@ -86,8 +122,7 @@ class Stage:
         process.log.close()
 
     def __exit__(self, *_):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        signals.ignore()
         for process in reversed(self.processes):
             self.end(process)
         reap(time.monotonic() + 5)
@@ -354,10 +389,6 @@ def find_programs(build):
     return programs
 
 
-def stop(number, _):
-    raise Failure(f"stopped by {signal.Signals(number).name}")
-
-
 def main():
     parser = argparse.ArgumentParser(prog="demo")
     parser.add_argument("--build", type=pathlib.Path, default=HERE.parent.parent / "build", help="the build directory")
@@ -366,8 +397,7 @@ def main():
     options = parser.parse_args()
     if not 1 <= options.passes <= 1000:
         parser.error("--passes: from 1 to 1000")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    signals.catch()
     try:
         report(*run(find_programs(options.build.resolve()), options.passes), options.passes, options.json)
     except Failure as failure:
