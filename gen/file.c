@@ -38,6 +38,8 @@ int ipci_file_read(const char *path, size_t max_bytes, void **ret, size_t *size_
 		if (used == capacity)
 			capacity *= 2;
 	}
+	/* There is room: the read that found the end was given some. */
+	data[used] = '\0';
 	*ret = TAKE_PTR(data);
 	*size_bytes = used;
 	return 0;

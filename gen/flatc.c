@@ -10,11 +10,13 @@
 
 #include <dirent.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
 #define BFBS_MAX_BYTES (16 << 20)
+#define HEADER_MAX_BYTES (256 << 20)
 
 extern char **environ;
 
@@ -70,8 +72,36 @@ static int spawn(const char *path, char **argv, struct ipci_error *error)
 	return wait_for(pid, path, error);
 }
 
+/* What flatc's C++ header at @header says of ulong fields' defaults. */
+static int check_defaults(const char *path, const char *header, struct ipci_error *error)
+{
+	static const char field[] = "GetField<uint64_t>(VT_", table[] = "\nstruct ";
+	_cleanup_(freep) char *text = NULL;
+	const char *name = "";
+	size_t n;
+	int err;
+
+	err = ipci_file_read(header, HEADER_MAX_BYTES, (void **)&text, &n, error);
+	if (err)
+		return err;
+	for (const char *at = text; *at; at++) {
+		if (strncmp(at, table, sizeof(table) - 1) == 0)
+			name = at + sizeof(table) - 1;
+		if (strncmp(at, field, sizeof(field) - 1) != 0)
+			continue;
+		at += sizeof(field) - 1;
+		n = strcspn(at, ",)\n");
+		if (at[n] == ',' && strtoull(at + n + 1, NULL, 10) > INT64_MAX)
+			return ipci_error_set(
+				error, -EINVAL,
+				"%s: %.*s: the default of %.*s is above 2^63-1, which flatc loses",
+				path, (int)strcspn(name, " \n"), name, (int)n, at);
+	}
+	return 0;
+}
+
 /* flatc names its output after the schema. */
-static char *output_path(const char *directory, const char *path)
+static char *output_path(const char *directory, const char *path, const char *suffix)
 {
 	const char *base = strrchr(path, '/');
 	const char *dot;
@@ -79,8 +109,8 @@ static char *output_path(const char *directory, const char *path)
 
 	base = base ? base + 1 : path;
 	dot = strrchr(base, '.');
-	if (asprintf(&ret, "%s/%.*s.bfbs", directory,
-		     (int)(dot ? dot - base : (ptrdiff_t)strlen(base)), base) < 0)
+	if (asprintf(&ret, "%s/%.*s%s", directory,
+		     (int)(dot ? dot - base : (ptrdiff_t)strlen(base)), base, suffix) < 0)
 		return NULL;
 	return ret;
 }
@@ -102,8 +132,10 @@ static char *make_directory(void)
 /* The command line; its strings are borrowed. */
 static char **arguments(const char *directory, const char *path, const char *const *include_dirs)
 {
-	static const char *const fixed[] = {"flatc",	       "-b", "--schema", "--bfbs-builtins",
-					    "--bfbs-comments", "-o"};
+	static const char *const fixed[] = {"flatc",	       "-b",
+					    "--schema",	       "--bfbs-builtins",
+					    "--bfbs-comments", "--cpp",
+					    "--gen-all",       "-o"};
 	size_t n = 0, n_dirs = 0;
 	const char **argv;
 
@@ -128,7 +160,7 @@ int ipci_flatc_run(const char *path, const char *const *include_dirs, void **ret
 		   size_t *size_bytes, struct ipci_error *error)
 {
 	_cleanup_(remove_directoryp) char *directory = make_directory();
-	_cleanup_(freep) char *input = NULL, *output = NULL;
+	_cleanup_(freep) char *input = NULL, *output = NULL, *header = NULL;
 	_cleanup_(freep) char **argv = NULL;
 	int err;
 
@@ -137,11 +169,14 @@ int ipci_flatc_run(const char *path, const char *const *include_dirs, void **ret
 	/* flatc would take a leading dash for an option. */
 	if (asprintf(&input, "%s%s", *path == '-' ? "./" : "", path) < 0)
 		input = NULL;
-	output = output_path(directory, path);
+	output = output_path(directory, path, ".bfbs");
+	header = output_path(directory, path, "_generated.h");
 	argv = input ? arguments(directory, input, include_dirs) : NULL;
-	if (!input || !output || !argv)
+	if (!input || !output || !header || !argv)
 		return ipci_error_set(error, -ENOMEM, "%s: out of memory", path);
 	err = spawn(path, argv, error);
+	if (!err)
+		err = check_defaults(path, header, error);
 	if (err)
 		return err;
 	return ipci_file_read(output, BFBS_MAX_BYTES, ret, size_bytes, error);
