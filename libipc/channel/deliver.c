@@ -85,19 +85,18 @@ static int look_for_end(struct ipc_channel *channel)
 /* ── server ── */
 
 /* Deadline and trace, each word loaded once. */
-static void read_ext(struct ipc_call *call, const struct ipci_view *view)
+__attribute__((__noinline__)) static void read_ext(struct ipc_call *call, const struct ipci_view *view)
 {
 	const uint8_t *ext = view->ext;
 
-	call->deadline_ns = IPCI_NEVER;
 	if (view->kind & IPCI_EXT_DEADLINE) {
 		const uint64_t remaining_ns = *(const volatile uint64_t *)(const void *)ext;
 
 		call->deadline_ns = ipci_deadline_ns(remaining_ns);
 		ext += IPCI_EXT_DEADLINE_BYTES;
 	}
-	call->has_trace = view->kind & IPCI_EXT_TRACE;
-	if (call->has_trace) {
+	if (view->kind & IPCI_EXT_TRACE) {
+		call->has_trace = true;
 		uint8_t copy[IPCI_EXT_TRACE_BYTES];
 
 		ipci_snapshot(copy, ext, sizeof(copy));
@@ -153,7 +152,10 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 	call->cancelled = false;
 	call->told = false;
 	call->user = NULL;
-	read_ext(call, view);
+	call->deadline_ns = IPCI_NEVER;
+	call->has_trace = false;
+	if (view->kind & IPCI_EXT_KNOWN)
+		read_ext(call, view);
 	if (method < 0)
 		return refuse(channel, view, call, method);
 	channel->loop->fresh = call;
@@ -263,7 +265,7 @@ static int take_reply(struct ipc_call *call, const struct ipci_view *view, struc
 	return IPCI_LOOK_ENDED;
 }
 
-static int take_error(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
+__attribute__((__noinline__)) static int take_error(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
 		      struct ipc_call *want)
 {
 	const int status = (int)(view->method & IPCI_STATUS_MASK);

@@ -275,6 +275,18 @@ void ipci_channel_give_back(struct ipc_channel *channel);
 int ipci_channel_check_alive(struct ipc_channel *channel); /* state and hang-up, by a system call */
 void ipci_channel_ready(struct ipc_channel *channel);
 
+/*
+ * Nothing to do for the moment: the peer learns how far its ring is free, if that keeps it in its warm part. So the
+ * word, and the fence behind it, cost a busy channel nothing.
+ */
+static inline void ipci_channel_rest(struct ipc_channel *channel)
+{
+	const struct ipci_consumer *rx = &channel->inbox->rx;
+
+	if (ipci_consumer_given_back(rx) - rx->published >= IPCI_RING_WARM_BYTES / 4)
+		ipci_channel_give_back(channel);
+}
+
 /* After a commit: wakes the peer if it sleeps. */
 static inline void ipci_channel_wake(struct ipc_channel *channel)
 {

@@ -14,6 +14,8 @@
 #include "turn.h"
 
 #define LOOKS_PER_CLOCK 64u
+#define GLANCES 512u
+#define GLANCES_BEFORE_REST 32u
 
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 {
@@ -88,15 +90,18 @@ static int wait_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 }
 
 /* The first sight: long enough for a peer that answers at once, and without a look at the clock. */
-static bool glance(const struct ipc_channel *channel)
+static bool glance(struct ipc_channel *channel)
 {
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
 	if (!channel->spin.max_ns)
 		return ipci_consumer_ready(rx);
-	for (unsigned i = 0; i < 4 * LOOKS_PER_CLOCK; i++)
+	for (unsigned n = 0; n < GLANCES; n++) {
 		if (ipci_consumer_ready(rx))
 			return true;
+		if (n == GLANCES_BEFORE_REST)
+			ipci_channel_rest(channel);
+	}
 	return false;
 }
 
