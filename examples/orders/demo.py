@@ -269,7 +269,8 @@ def check_sandbox(report, other, name, http):
         "Uid": "65532", "Gid": "65532", "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2",
         "hostname": name, "interfaces": ["lo"], "processes": 2, "root_read_only": True,
         "run": ["http"] if http else ["ipc"], "run_ipc": None if http else ["broker.sock"],
-        "broker_read_only": None if http else True,
+        "broker_read_only": None if http else True, "internet": "ENETUNREACH",
+        "filter": {"unshare": "EPERM", "keyctl": "EPERM", "process_vm_readv": "EPERM"},
     }
     if name == "shop":
         expected["io_uring"] = "EPERM"

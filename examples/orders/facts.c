@@ -9,11 +9,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/io_uring.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -126,12 +128,51 @@ static json_t *facts_read_only(const char *path)
 	return errno == EROFS ? json_true() : json_null();
 }
 
+/* How the attempt that just returned @result ended. */
+static json_t *outcome(long result)
+{
+	return json_string(result < 0 ? strerrorname_np(errno) : "allowed");
+}
+
 static json_t *facts_io_uring(void)
 {
 	struct io_uring_params params = {0};
 	_cleanup_(closep) int fd = (int)syscall(SYS_io_uring_setup, 1, &params);
 
-	return json_string(fd >= 0 ? "allowed" : strerrorname_np(errno));
+	return outcome(fd);
+}
+
+/* Calls that do nothing where no filter refuses them. */
+static json_t *facts_filter(void)
+{
+	json_t *json = json_object();
+	int r = 0;
+
+	r |= json_object_set_new(json, "unshare", outcome(syscall(SYS_unshare, 0L)));
+	r |= json_object_set_new(json, "keyctl", outcome(syscall(SYS_keyctl, 0L, -3L, 0L)));
+	r |= json_object_set_new(json, "process_vm_readv",
+				 outcome(syscall(SYS_process_vm_readv, (long)getpid(), NULL, 0L,
+						 NULL, 0L, 0L)));
+	if (r == 0)
+		return json;
+	json_decref(json);
+	return NULL;
+}
+
+/* Connecting a datagram socket sends nothing: it asks whether there is a way to a documentation
+ * address. */
+static json_t *facts_internet(void)
+{
+	const struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(9),
+		.sin_addr.s_addr = htonl(0xc0000201), /* 192.0.2.1 */
+	};
+	_cleanup_(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return json_null();
+	return outcome(connect(fd, (const struct sockaddr *)&address, sizeof(address)));
 }
 
 json_t *facts_collect(void)
@@ -151,6 +192,8 @@ json_t *facts_collect(void)
 	r |= json_object_set_new(facts, "run_ipc", facts_directory("/run/ipc"));
 	r |= json_object_set_new(facts, "root_read_only", facts_read_only("/probe"));
 	r |= json_object_set_new(facts, "broker_read_only", facts_read_only("/run/ipc/probe"));
+	r |= json_object_set_new(facts, "internet", facts_internet());
+	r |= json_object_set_new(facts, "filter", facts_filter());
 	r |= json_object_set_new(facts, "io_uring", facts_io_uring());
 	if (r == 0)
 		return facts;
