@@ -44,9 +44,10 @@ static inline int ipc_stub_begin(ipc_channel *channel, uint32_t method, size_t m
 
 	if (r == -EMSGSIZE && max_bytes == 0)
 		r = ipc_begin(channel, method, ipc_stub_most(channel), opts, &call, &room);
-	if (r == 0)
-		*ret = ipc_stub_writer(call, room);
-	return r;
+	if (r < 0)
+		return r;
+	*ret = ipc_stub_writer(call, room);
+	return 0;
 }
 
 static inline int ipc_stub_reserve(ipc_call *call, size_t max_bytes, struct ipc_writer **ret)
@@ -61,9 +62,10 @@ static inline int ipc_stub_reserve(ipc_call *call, size_t max_bytes, struct ipc_
 		if (ipc_call_info(call, &info) == 0)
 			r = ipc_reserve(call, ipc_stub_most(info.channel), 0, &room);
 	}
-	if (r == 0)
-		*ret = ipc_stub_writer(call, room);
-	return r;
+	if (r < 0)
+		return r;
+	*ret = ipc_stub_writer(call, room);
+	return 0;
 }
 
 static inline int ipc_stub_transact(struct ipc_writer *writer, struct ipc_msg *msg)
@@ -89,11 +91,12 @@ static inline int ipc_stub_send(struct ipc_writer *writer, ipc_call **ret)
 		return r;
 	}
 	r = ipc_commit(call, size_bytes, IPC_LAST);
-	if (r < 0)
+	if (r < 0) {
 		ipc_cancel(call);
-	else
-		*ret = call;
-	return r;
+		return r;
+	}
+	*ret = call;
+	return 0;
 }
 
 static inline int ipc_stub_reply(struct ipc_writer *writer)

@@ -388,7 +388,7 @@ static inline int ipc_writer_finish(struct ipc_writer *w, size_t *size_bytes)
 	if (w->n_unset || !w->serial)
 		ipc_writer_fail(w, -EINVAL);
 	w->needed_bytes = (size_t)w->used;
-	if (w->error)
+	if (w->error < 0)
 		return w->error;
 	*size_bytes = (size_t)w->used;
 	return 0;
