@@ -123,13 +123,17 @@ static int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes
 
 	r = ipci_producer_reserve(&channel->tx, ext_bytes, max_bytes, &at);
 	if (r < 0) {
-		if (r == -EAGAIN)
+		if (r == -EAGAIN) {
 			channel->room_wanted = ipci_frame_bytes(ext_bytes, max_bytes);
-		else
+			/* A cold channel is armed for frames alone. */
+			ipci_channel_set_hot(channel);
+		} else {
 			ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+		}
 		return r;
 	}
 	channel->room_call = call;
+	channel->room_bytes = max_bytes;
 	room->data = at + ext_bytes;
 	room->size_bytes = max_bytes;
 	return 0;
@@ -182,18 +186,18 @@ static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *op
 				   call->deadline_ns);
 }
 
-/* -EAGAIN for want of a call: with IPC_BLOCK waits until one ends. */
+/* For want of a call: with IPC_BLOCK waits until one ends, or until a reply must be received before one can. */
 static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts *opts)
 {
 	uint64_t deadline_ns = IPCI_NEVER;
+	int r = -EAGAIN;
 
-	if (!opts || !(opts->flags & IPC_BLOCK)) {
-		channel->call_wanted = true;
-		return -EAGAIN;
-	}
-	if (opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
+	if (opts && opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
 		deadline_ns = ipci_deadline_ns(opts->timeout_ns);
-	return ipci_block_for_room(channel, 0, deadline_ns);
+	if (opts && opts->flags & IPC_BLOCK)
+		r = ipci_block_for_room(channel, 0, deadline_ns);
+	channel->call_wanted = channel->call_wanted || r == -EAGAIN;
+	return r;
 }
 
 IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes, const struct ipc_call_opts *opts,
@@ -285,7 +289,7 @@ static int commit_request(struct ipc_call *call, size_t size_bytes)
 	uint32_t bits = ext_bits(call);
 
 	if (bits)
-		write_ext(call, (uint8_t *)(ipci_producer_frame(&channel->tx, channel->tx.head) + 1));
+		write_ext(call, ipci_producer_room(&channel->tx));
 	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits, call->method, call->id, size_bytes);
 	call->state = IPCI_CALL_SENT;
 	call->fate = IPC_FATE_UNKNOWN;
@@ -301,17 +305,19 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 		return -EINVAL;
 	if (!channel->inbox)
 		return channel_error(channel);
-	if (sizeof(struct ipci_frame) + size_bytes > channel->tx.reserved)
+	if (size_bytes > channel->room_bytes)
 		return -EINVAL;
 	channel->room_call = NULL;
 	if (channel->at_server)
 		ipci_producer_commit(&channel->tx, IPCI_KIND_REPLY, 0, call->id, size_bytes);
 	else
 		commit_request(call, size_bytes);
-	if (flags & IPC_MORE)
+	if (flags & IPC_MORE) {
 		channel->wake_owed = true;
-	else
+		ipci_channel_set_hot(channel);
+	} else {
 		ipci_channel_wake(channel);
+	}
 	/* What had to wait for the room to close. */
 	if (__builtin_expect(!ipci_list_empty(&channel->outbox), 0))
 		(void)ipci_outbox_flush(channel);
@@ -352,6 +358,8 @@ IPC_PUBLIC void ipc_abort(ipc_call *call)
 	if (!channel->lost) {
 		ipci_producer_abort(&channel->tx);
 		(void)ipci_outbox_flush(channel);
+		/* A WRITABLE that the open room held back has no other cause to come. */
+		ipci_channel_set_hot(channel);
 	}
 	if (call->state == IPCI_CALL_BEGUN)
 		ipci_call_free(call);
@@ -463,7 +471,9 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call)
 	if (!call || ipci_forked(call->channel->loop) || call->channel->at_server)
 		return;
 	/* A reply that is here already, or a loss, leaves nothing to cancel. */
-	if (call->state == IPCI_CALL_SENT && call->status < 0 && call->channel->inbox)
+	if (call->state == IPCI_CALL_BEGUN)
+		ipc_abort(call);
+	else if (call->state == IPCI_CALL_SENT && call->status < 0 && call->channel->inbox)
 		abandon(call);
 	else if (call->state != IPCI_CALL_FREE && call->state != IPCI_CALL_ZOMBIE)
 		ipci_call_done(call);
@@ -504,9 +514,7 @@ void ipci_call_expired(struct ipc_call *call)
 	/* The slot stays the server's until it answers; the program's handle gets its end now. */
 	ipci_call_end(call, IPC_DEADLINE_EXCEEDED, IPC_FATE_UNKNOWN, "the deadline passed");
 	call->expired = true;
-	ipci_list_append(&call->channel->outbox, &call->outbox);
-	if (!call->channel->room_call)
-		(void)ipci_outbox_flush(call->channel);
+	outbox_add(call);
 }
 
 static void fill_info(struct ipc_call *call, struct ipc_call_info *info)

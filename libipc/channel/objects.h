@@ -40,6 +40,8 @@
 #define IPCI_POLL_NS IPCI_NS_PER_MS           /* a busy loop looks at everything else this often */
 #define IPCI_NAME_BYTES 128u
 
+static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES, "frames held in place are larger than these");
+
 /* Private memory for a payload that was copied out of a ring. */
 struct ipci_snapshot {
 	struct ipci_snapshot *next;
@@ -114,6 +116,7 @@ struct ipc_channel {
 	struct ipc_call *calls;   /* max_calls of them, by slot */
 	struct ipc_call *free_calls;
 	struct ipc_call *room_call; /* whose room is open */
+	uint64_t room_bytes;        /* what it asked for */
 	uint64_t call_seq;          /* client: of the last call made; server: of the last seen */
 	int error;                  /* 0 open; else why nothing more is sent: -EPIPE, -EPROTO, -EACCES … */
 	bool wake_owed;             /* IPC_MORE: the peer was not told yet */

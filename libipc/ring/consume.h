@@ -152,7 +152,8 @@ void ipci_consumer_deinit(struct ipci_consumer *c);
 static inline void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes)
 {
 	typedef uint64_t __attribute__((__may_alias__)) word;
-	word *to = dst;
+	typedef uint64_t __attribute__((__may_alias__, __aligned__(1))) unaligned_word;
+	unaligned_word *to = dst;
 	const volatile word *from = (const volatile word *)(const void *)src;
 
 	/* Volatile: a compiler may not read a word twice, or turn the loop into a copy that does. */

@@ -170,6 +170,8 @@ static inline uint32_t ipci_ext_bytes(uint32_t kind)
 
 /* How much of a ring that is nearly empty is used: both sides' fit a first-level cache of 32 KiB twice over. */
 #define IPCI_RING_WARM_BYTES UINT64_C(8192)
+/* Payloads up to this size are copied, and their frames given back at once: only larger ones are held in place. */
+#define IPCI_RING_NEVER_HELD_BYTES UINT64_C(4096)
 
 /* A frame's bytes in the ring, whole lines. */
 static inline uint64_t ipci_frame_bytes(uint32_t ext_bytes, uint64_t payload_bytes)

@@ -594,6 +594,7 @@ Test(ring, an_impossible_frame_is_refused_and_leaves_the_view, .timeout = 5)
 	memset(&view, 0xa5, sizeof(view));
 	before = view;
 	frame = ipci_producer_frame(&pair.a.tx, 0);
+	frame->kind = IPCI_KIND_REQUEST;
 	for (unsigned i = 0; i < sizeof(too_long) / sizeof(too_long[0]); i++) {
 		atomic_store(&frame->commit, too_long[i]);
 		cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), -EPROTO);
@@ -641,6 +642,153 @@ Test(ring, an_impossible_consumed_is_refused_and_changes_nothing, .timeout = 5)
 	cr_assert_eq(at, &mark);
 	atomic_store(&pair.b.control->consumed, 4 * LINE);
 	cr_assert_eq(ipci_producer_reserve(&pair.a.tx, 0, 0, &at), 0);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, padding_may_be_all_of_the_ring_but_a_line_and_no_more, .timeout = 5)
+{
+	struct ring_pair pair;
+	struct ipci_frame *frame;
+	struct ipci_view view;
+
+	ring_pair_init(&pair, RING);
+	frame = ipci_producer_frame(&pair.a.tx, 0);
+	frame->kind = IPCI_KIND_PADDING;
+	atomic_store(&frame->commit, RING - LINE - 16 + 1);
+	cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), 1);
+	cr_assert_eq(view.frame_bytes, RING - LINE);
+	atomic_store(&frame->commit, RING - LINE - 16 + 2);
+	cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), -EPROTO);
+	frame->kind = IPCI_KIND_PADDING | IPCI_EXT_DEADLINE;
+	atomic_store(&frame->commit, PAYLOAD_MAX + 2);
+	cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), -EPROTO);
+	ring_pair_deinit(&pair);
+}
+
+/* ── staying in the first lines of a large ring ── */
+
+#define LARGE 65536u
+#define LARGE_PAYLOAD_MAX (LARGE / 2 - 4 * LINE)
+
+/* Takes padding, if there is some. */
+static bool skip_padding(struct ring_pair *pair)
+{
+	struct ipci_view view;
+
+	if (ipci_consumer_peek(&pair->b.rx, &view) != 1 || view.kind != IPCI_KIND_PADDING)
+		return false;
+	ipci_consumer_take(&pair->b.rx, &view);
+	return true;
+}
+
+/* Sends frames of that size until padding goes round, each received at once. */
+static void go_round(struct ring_pair *pair, uint64_t bytes)
+{
+	for (unsigned n = 0;; n++) {
+		cr_assert_lt(n, LARGE / LINE, "never goes back to the start");
+		cr_assert_eq(put(pair, bytes, n), 0);
+		if (skip_padding(pair)) {
+			cr_assert_eq(pair->b.rx.tail % LARGE, 0);
+			get(pair, IPCI_KIND_REQUEST, bytes, n);
+			return;
+		}
+		get(pair, IPCI_KIND_REQUEST, bytes, n);
+	}
+}
+
+Test(ring, a_large_ring_that_runs_empty_stays_in_its_first_lines, .timeout = 10)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, LARGE);
+	for (unsigned lap = 0; lap < 100; lap++) {
+		uint64_t start = pair.a.tx.head / LARGE;
+
+		go_round(&pair, lap * 10);
+		cr_assert_eq(pair.a.tx.head / LARGE, start + 1);
+	}
+	/* The rest was never written to. */
+	for (uint64_t i = 2 * IPCI_RING_WARM_BYTES; i < LARGE; i++)
+		cr_assert_eq(pair.b.rx.ring[i], 0);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, a_small_ring_uses_all_its_lines, .timeout = 5)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, 2 * IPCI_RING_WARM_BYTES);
+	for (unsigned i = 0; i < 2 * 2 * IPCI_RING_WARM_BYTES / LINE; i++) {
+		cr_assert_eq(put(&pair, 48, i), 0);
+		get(&pair, IPCI_KIND_REQUEST, 48, i);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, room_that_was_seen_is_there_and_goes_out_with_its_padding, .timeout = 10)
+{
+	static const uint32_t sizes[] = {0, 4000, 5000, 20000, LARGE_PAYLOAD_MAX};
+	struct ring_pair pair;
+	uint64_t seed = 4, n_skips = 0, id = 0;
+
+	ring_pair_init(&pair, LARGE);
+	for (unsigned i = 0; i < 20000; i++) {
+		uint64_t bytes = sizes[ring_random(&seed) % 5], head = pair.a.tx.head;
+		uint8_t *at;
+		int seen = ipci_producer_has_room(&pair.a.tx, ipci_frame_bytes(0, bytes));
+		int r = ipci_producer_reserve(&pair.a.tx, 0, bytes, &at);
+
+		cr_assert_eq(r, seen ? 0 : -EAGAIN);
+		/* Nothing is published by reserving, so nobody need be woken for it. */
+		cr_assert_eq(pair.a.tx.head, head);
+		if (r == 0 && ring_random(&seed) % 2) {
+			memset(at, 1, bytes);
+			ipci_producer_abort(&pair.a.tx);
+		} else if (r == 0) {
+			fill(at, bytes, ++id);
+			ipci_producer_commit(&pair.a.tx, IPCI_KIND_REQUEST, (uint16_t)(id ^ 0x5a5a),
+					     id, bytes);
+			n_skips += skip_padding(&pair);
+			get(&pair, IPCI_KIND_REQUEST, bytes, id);
+		}
+		expect_nothing(&pair);
+	}
+	cr_assert_gt(n_skips, 100);
+	ring_pair_deinit(&pair);
+}
+
+Test(ring, padding_keeps_no_room_from_the_largest_frame, .timeout = 10)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, LARGE);
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t kept;
+
+		/* One frame is held while others pass: with that alone outstanding the largest
+		 * fits. */
+		for (unsigned n = 0; n < i / 2; n++) {
+			cr_assert_eq(put(&pair, 0, n), 0);
+			get(&pair, IPCI_KIND_REQUEST, 0, n);
+		}
+		cr_assert_eq(put(&pair, 5000, 1), 0);
+		(void)skip_padding(&pair);
+		kept = hold(&pair, 5000, 1);
+		for (unsigned n = 0; n < i; n++) {
+			cr_assert_eq(put(&pair, 0, n), 0);
+			cr_assert(!skip_padding(&pair), "padding behind a frame that is held");
+			(void)expect(&pair, IPCI_KIND_REQUEST, 0, n);
+			pair.b.rx.tail += LINE;
+			(void)ipci_consumer_publish(&pair.b.rx);
+		}
+		cr_assert(ipci_consumer_may_keep(&pair.b.rx));
+		cr_assert_eq(put(&pair, LARGE_PAYLOAD_MAX, 2), 0);
+		(void)expect(&pair, IPCI_KIND_REQUEST, LARGE_PAYLOAD_MAX, 2);
+		pair.b.rx.tail += ipci_frame_bytes(0, LARGE_PAYLOAD_MAX);
+		ipci_consumer_release(&pair.b.rx, kept);
+		(void)ipci_consumer_publish(&pair.b.rx);
+		go_round(&pair, 0);
+	}
 	ring_pair_deinit(&pair);
 }
 
