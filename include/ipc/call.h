@@ -56,7 +56,8 @@ struct ipc_call_info {
  * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. While it blocks, replies
  *            to other calls are received and kept for ipc_loop_next() and ipc_receive().
  *
- * Return: 0; -EAGAIN no room or too many calls in flight, nothing was made, WRITABLE follows;
+ * Return: 0; -EAGAIN no room or too many calls in flight, nothing was made, WRITABLE follows (with IPC_BLOCK only
+ *         where replies must be received before a call is free);
  *         -EBUSY a room is open on the channel; -EMSGSIZE can never fit; -EINVAL; -ENOTCONN not open yet;
  *         -ETIMEDOUT the deadline passed; -EPROTO the peer broke the channel; -EPIPE the peer is gone;
  *         -EACCES the capability was revoked; -ECHILD after fork().

@@ -249,7 +249,9 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 		return;
 	channel->lost = true;
 	channel->error = code;
-	(void)snprintf(channel->reason, sizeof(channel->reason), "%s", text);
+	/* What the broker said stands there already. */
+	if (text != channel->reason)
+		(void)snprintf(channel->reason, sizeof(channel->reason), "%s", text);
 	if (code != -EPIPE || reason != IPCI_REASON_FREED)
 		(void)ipci_error_set(&channel->loop->error, code, "channel %llu to %s: %s",
 				     (unsigned long long)channel->id, channel->peer, text);

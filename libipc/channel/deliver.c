@@ -60,6 +60,11 @@ static int skip(struct ipc_channel *channel, const struct ipci_view *view)
 	return IPCI_LOOK_AGAIN;
 }
 
+static bool is_over(const struct ipc_channel *channel)
+{
+	return channel->hung_up || channel->peer_closed || channel->closed_by_broker;
+}
+
 /* Nothing in the ring: is it the end? The flags were set before this look, so the ring is drained. */
 static int look_for_end(struct ipc_channel *channel)
 {
@@ -127,14 +132,15 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 		return poison(channel, "a request whose call id does not grow");
 	if (call->state != IPCI_CALL_FREE)
 		return poison(channel, "a request in a slot whose call has not ended");
+	/* Who waits for room takes no requests, and no room comes from a peer that has gone. */
 	if (!event)
-		return IPCI_LOOK_NOTHING;
+		return is_over(channel) ? look_for_end(channel) : IPCI_LOOK_NOTHING;
 	r = ipci_producer_has_room(&channel->tx, channel->tx.ring_bytes / 2);
 	if (r < 0)
 		return poison(channel, "the peer's `consumed` is impossible");
 	channel->stalled = r == 0;
 	/* Nobody is left to make room, or to read a reply. */
-	if (r == 0 && (channel->hung_up || channel->peer_closed))
+	if (r == 0 && is_over(channel))
 		return look_for_end(channel);
 	if (r == 0)
 		return IPCI_LOOK_NOTHING;

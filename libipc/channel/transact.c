@@ -116,8 +116,11 @@ static int give_up(struct ipc_call *call)
 static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 {
 	struct ipc_channel *channel = call->channel;
+	unsigned n = 0;
 	int r;
 
+	if (channel->wake_owed)
+		ipci_channel_wake(channel);
 	for (;;) {
 		/* Lost, or expired while the loop was looked at. */
 		if (call->status >= 0) {
@@ -125,6 +128,9 @@ static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 			return call->status;
 		}
 		r = glance(channel) ? 0 : wait_for_frames(channel, call->deadline_ns);
+		/* A peer that always has something else does not keep this side beyond the deadline. */
+		if (r == 0 && ++n % LOOKS_PER_CLOCK == 0 && ipci_now_ns() >= call->deadline_ns)
+			r = -ETIMEDOUT;
 		if (r == -ETIMEDOUT)
 			return give_up(call);
 		if (r < 0)
@@ -243,12 +249,16 @@ int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint6
 		r = ipci_look(channel, NULL, NULL, NULL);
 		if (r < 0)
 			return r;
-		if (r == IPCI_LOOK_AGAIN)
-			continue;
-		if (channel->spin.max_ns && ++n % LOOKS_PER_CLOCK) {
+		/* A call whose reply waits for the program is in use until it was received. */
+		if (frame_bytes == 0 && !channel->free_calls && !ipci_list_empty(&channel->loop->ready_calls))
+			return -EAGAIN;
+		if ((r == IPCI_LOOK_AGAIN || channel->spin.max_ns) && ++n % LOOKS_PER_CLOCK) {
 			ipci_cpu_relax();
 			continue;
 		}
+		/* A peer that always has something does not keep this side beyond its deadline. */
+		if (r == IPCI_LOOK_AGAIN && ipci_now_ns() < deadline_ns)
+			continue;
 		r = sleep_for_room(channel, frame_bytes, deadline_ns);
 		if (r < 0)
 			return r;
