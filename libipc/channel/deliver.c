@@ -36,7 +36,7 @@ static int deliver(struct ipc_channel *channel, const struct ipci_view *view, st
 		ipci_snapshot(loop->snapshot->data, view->payload, view->payload_bytes);
 		ipci_consumer_take(rx, view);
 		if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
-			ipci_channel_give_back(channel);
+			ipci_channel_busy(channel);
 		msg->data = loop->snapshot->data;
 		msg->flags = 0;
 		return 0;
@@ -56,7 +56,7 @@ static int skip(struct ipc_channel *channel, const struct ipci_view *view)
 {
 	ipci_consumer_take(&channel->inbox->rx, view);
 	if (ipci_consumer_should_publish(&channel->inbox->rx))
-		ipci_channel_give_back(channel);
+		ipci_channel_busy(channel);
 	return IPCI_LOOK_AGAIN;
 }
 
@@ -135,7 +135,7 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 	/* Who waits for room takes no requests, and no room comes from a peer that has gone. */
 	if (!event)
 		return is_over(channel) ? look_for_end(channel) : IPCI_LOOK_NOTHING;
-	r = ipci_producer_has_room(&channel->tx, channel->tx.ring_bytes / 2);
+	r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
 	if (r < 0)
 		return poison(channel, "the peer's `consumed` is impossible");
 	channel->stalled = r == 0;
@@ -150,30 +150,12 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 		if (r < 0)
 			return r;
 	}
-	channel->call_seq = seq;
-	channel->n_calls++;
-	call->id = view->call_id;
-	call->state = IPCI_CALL_SERVED;
-	call->method = (uint16_t)method;
-	call->cancelled = false;
-	call->told = false;
-	call->user = NULL;
-	call->deadline_ns = IPCI_NEVER;
-	call->has_trace = false;
+	ipci_call_serve(call, view->call_id, (uint32_t)method);
 	if (view->kind & IPCI_EXT_KNOWN)
 		read_ext(call, view);
 	if (method < 0)
 		return refuse(channel, view, call, method);
-	channel->loop->fresh = call;
-	event->kind = IPC_EVENT_REQUEST;
-	event->flags = 0;
-	event->server = channel->server;
-	event->channel = channel;
-	event->call = call;
-	event->user = channel->user;
-	event->method = (uint32_t)method;
-	event->last = 1;
-	event->status = 0;
+	ipci_request_event(call, event);
 	return IPCI_LOOK_EVENT;
 }
 

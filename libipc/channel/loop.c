@@ -16,7 +16,9 @@
 
 #include "control.h"
 #include "futex.h"
+#include "membarrier.h"
 #include "post.h"
+#include "quick.h"
 #include "turn.h"
 
 #define POLL_BATCH 64u
@@ -188,7 +190,7 @@ static bool is_quiet(struct ipc_channel *channel)
 		return false;
 	}
 	if (channel->stalled) {
-		room = ipci_producer_has_room(&channel->tx, channel->tx.ring_bytes / 2);
+		room = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
 		if (room != 0)
 			return false;
 	} else if (ipci_consumer_ready(&channel->inbox->rx)) {
@@ -221,8 +223,7 @@ static bool cool(struct ipc_channel *channel)
 	ipci_channel_bell_rang(channel, 0);
 	if (channel->lost)
 		return false;
-	ipci_sleep_arm(&channel->sleep, channel->tx.own,
-		       wants(channel, IPCI_WANT_FRAMES_BELL, IPCI_WANT_SPACE_BELL));
+	ipci_channel_arm(channel, wants(channel, IPCI_WANT_FRAMES_BELL, IPCI_WANT_SPACE_BELL));
 	if (!is_quiet(channel)) {
 		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
 		return false;
@@ -292,7 +293,7 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 
 		ipci_channel_give_back(channel);
 		words[n].expected = ipci_bell_frames(channel->tx.peer);
-		ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
+		ipci_channel_arm(channel, IPCI_WANT_FRAMES_FUTEX);
 		words[n++].word = &channel->tx.peer->bell_frames;
 		quiet = quiet && is_quiet(channel);
 	}
@@ -392,24 +393,24 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 }
 
 /*
- * The first sight, for as long as a peer that answers at once takes: the hot channels' commit words and nothing else.
- * False: nothing came, and what was consumed has been given back if it is worth a word.
+ * The first sight, for as long as a peer that answers at once takes: the hot channels' commit words and little else.
+ * IPCI_LOOK_EVENT; IPCI_LOOK_AGAIN there is something for look(); IPCI_LOOK_NOTHING.
  */
-static bool glance(struct ipc_loop *loop)
+static int glance(struct ipc_loop *loop, struct ipc_event *event)
 {
 	for (unsigned n = 0; n < GLANCES; n++) {
 		for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 			struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
 
 			if (ipci_consumer_ready(&channel->inbox->rx))
-				return true;
+				return ipci_quick_request(channel, event) ? IPCI_LOOK_EVENT : IPCI_LOOK_AGAIN;
 			if (n == GLANCES_BEFORE_REST)
 				ipci_channel_rest(channel);
 		}
 		if (atomic_load_explicit(&loop->posted, memory_order_relaxed) == IPCI_POSTED_NOW)
-			return true;
+			return IPCI_LOOK_AGAIN;
 	}
-	return false;
+	return IPCI_LOOK_NOTHING;
 }
 
 IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns)
@@ -423,8 +424,11 @@ IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t ti
 	ipci_turn_begin(loop);
 	(void)look_around(loop);
 	r = look(loop, event);
-	if (r == IPCI_LOOK_NOTHING && timeout_ns && loop->spin.max_ns && glance(loop))
-		r = look(loop, event);
+	if (r == IPCI_LOOK_NOTHING && timeout_ns && loop->spin.max_ns) {
+		r = glance(loop, event);
+		if (r == IPCI_LOOK_AGAIN)
+			r = look(loop, event);
+	}
 	if (__builtin_expect(r == IPCI_LOOK_EVENT, 1))
 		return 1;
 	if (r < 0)
@@ -562,6 +566,7 @@ static void init_lists(struct ipc_loop *loop)
 	ipci_list_init(&loop->watches);
 	ipci_list_init(&loop->ready_calls);
 	ipci_list_init(&loop->ready_channels);
+	loop->features = ipci_membarrier_works() ? IPCI_FEATURE_MEMBARRIER : 0;
 	loop->post_fd = -EBADF;
 	loop->fork_generation = ipci_fork_count;
 }

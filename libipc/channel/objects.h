@@ -127,6 +127,7 @@ struct ipc_channel {
 	bool closed_by_broker;
 	int error_by_broker; /* -errno, with closed_by_broker */
 	struct ipci_sleep sleep;
+	bool may_be_awake; /* membarrier(2) reaches the peer */
 	struct ipci_spin spin;
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
@@ -210,6 +211,7 @@ struct ipc_loop {
 	struct ipc_call **timers; /* binary heap by deadline */
 	uint32_t n_timers, n_timers_max;
 
+	uint64_t features; /* of this process, for the peers */
 	struct ipci_loop *poller;
 	struct ipci_control_connection *control;
 	struct ipci_source control_source;
@@ -253,6 +255,7 @@ int ipci_loop_poll(struct ipc_loop *loop, uint64_t timeout_ns); /* one wait of t
 
 /* call.c */
 void ipci_call_free(struct ipc_call *call);
+void ipci_call_reset(struct ipc_call *call);
 void ipci_call_done(struct ipc_call *call);
 void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const char *text);
 struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id);
@@ -266,8 +269,9 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags);
 /* channel.c */
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const struct ipc_service *service);
 /* Joins: takes the peer's half and the bell, which were checked. */
-void ipci_control_write(struct ipci_half *own); /* a new half's identity, before it leaves */
-int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls);
+void ipci_control_write(struct ipci_half *own, uint64_t features); /* a new half's identity, before it leaves */
+int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls,
+		      uint64_t features);
 void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason, const char *text);
 void ipci_channel_free_if_idle(struct ipc_channel *channel);
 void ipci_channel_set_hot(struct ipc_channel *channel);
@@ -278,6 +282,48 @@ void ipci_channel_give_back(struct ipc_channel *channel);
 int ipci_channel_check_alive(struct ipc_channel *channel); /* state and hang-up, by a system call */
 void ipci_channel_ready(struct ipc_channel *channel);
 
+/* Room that a server has before it takes a request. Less than half the ring: it is there also while the peer keeps half. */
+static inline uint64_t ipci_channel_reply_bytes(const struct ipc_channel *channel)
+{
+	return ipci_frame_bytes(0, ipci_payload_max_bytes(channel->tx.ring_bytes));
+}
+
+/* What was consumed is said, and that this side has not slept for a while. */
+void ipci_channel_busy(struct ipc_channel *channel);
+/* To sleep: says so to a peer that may have taken this side for awake, then what it wants to be woken for. */
+void ipci_channel_arm(struct ipc_channel *channel, uint32_t want);
+
+/* A request was taken: the call is the server's. Its slot is free, so what ipci_call_free() set holds. */
+static inline void ipci_call_serve(struct ipc_call *call, uint64_t id, uint32_t method)
+{
+	struct ipc_channel *channel = call->channel;
+
+	channel->call_seq = id >> IPCI_CALL_SLOT_BITS;
+	channel->n_calls++;
+	channel->loop->fresh = call;
+	call->id = id;
+	call->method = (uint16_t)method;
+	call->state = IPCI_CALL_SERVED;
+}
+
+/* All of the event but its message. */
+static inline void ipci_request_event(struct ipc_call *call, struct ipc_event *event)
+{
+	struct ipc_channel *channel = call->channel;
+
+	event->kind = IPC_EVENT_REQUEST;
+	event->flags = 0;
+	event->server = channel->server;
+	event->channel = channel;
+	event->call = call;
+	event->user = channel->user;
+	event->method = call->method;
+	event->last = 1;
+	event->status = 0;
+	event->fd = 0;
+	event->revents = 0;
+}
+
 /*
  * Nothing to do for the moment: the peer learns how far its ring is free, if that keeps it in its warm part. So the
  * word, and the fence behind it, cost a busy channel nothing.
@@ -287,7 +333,7 @@ static inline void ipci_channel_rest(struct ipc_channel *channel)
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
 	if (ipci_consumer_given_back(rx) - rx->published >= IPCI_RING_WARM_BYTES / 4)
-		ipci_channel_give_back(channel);
+		ipci_channel_busy(channel);
 }
 
 /* After a commit: wakes the peer if it sleeps. */
