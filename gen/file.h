@@ -7,7 +7,10 @@
 
 #include "error.h"
 
-/* @ret is free()d by the caller; a NUL that is not counted follows the data. -EFBIG above @max_bytes, else what the system says. */
+/*
+ * @ret is free()d by the caller; a NUL that is not counted follows the data. -EFBIG above @max_bytes, else what the
+ * system says.
+ */
 int ipci_file_read(const char *path, size_t max_bytes, void **ret, size_t *size_bytes,
 		   struct ipci_error *error);
 

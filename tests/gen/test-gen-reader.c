@@ -168,8 +168,8 @@ Test(gen_reader, offsets_that_lead_nowhere_read_as_defaults_and_make_the_message
 {
 	/* Root at 4 with its vtable behind it, and one field, text (id 6), at 8, whose offset
 	 * varies. */
-	static const uint32_t offsets[] = {0,  1,	   2,	       3,	   5,
-					   40, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff};
+	static const uint32_t offsets[] = {0, 1,  9,	      10,	  11,	      2,	 3,
+					   5, 40, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff};
 
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(*offsets); i++) {
 		const uint32_t data[] = {
