@@ -32,6 +32,20 @@ static void tell_end(struct ipc_call *call)
 	call->on_end = NULL;
 }
 
+/* What a call is before it is one; most of what a new call would set is set here, off its way. */
+void ipci_call_reset(struct ipc_call *call)
+{
+	call->state = IPCI_CALL_FREE;
+	call->deadline_ns = IPCI_NEVER;
+	call->user = NULL;
+	call->status = -1;
+	call->fate = IPC_FATE_NOT_EXECUTED;
+	call->has_trace = false;
+	call->expired = false;
+	call->cancelled = false;
+	call->told = false;
+}
+
 /* Back to the pool, from any state. */
 void ipci_call_free(struct ipc_call *call)
 {
@@ -57,7 +71,7 @@ void ipci_call_free(struct ipc_call *call)
 		call->text = NULL;
 		call->parked = NULL;
 	}
-	call->state = IPCI_CALL_FREE;
+	ipci_call_reset(call);
 	channel->n_calls--;
 	/* A server's slots are its client's to choose. */
 	if (!channel->at_server) {
@@ -86,7 +100,6 @@ static int inherit(struct ipc_call *call, const struct ipc_call_opts *opts)
 {
 	const struct ipc_call *parent = opts->parent;
 
-	call->has_trace = false;
 	if (opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
 		call->deadline_ns = ipci_deadline_ns(opts->timeout_ns);
 	if (parent) {
@@ -163,12 +176,6 @@ static struct ipc_call *call_new(struct ipc_channel *channel, uint32_t method)
 	channel->n_calls++;
 	call->state = IPCI_CALL_BEGUN;
 	call->method = (uint16_t)method;
-	call->deadline_ns = IPCI_NEVER;
-	call->user = NULL;
-	call->has_trace = false;
-	call->status = -1;
-	call->expired = false;
-	call->fate = IPC_FATE_NOT_EXECUTED;
 	call->id = ++channel->call_seq << IPCI_CALL_SLOT_BITS | (uint64_t)(call - channel->calls);
 	return call;
 }

@@ -59,6 +59,7 @@ static int alloc_calls(struct ipc_channel *channel, uint32_t max_calls)
 		call->channel = channel;
 		ipci_list_init(&call->ready);
 		ipci_list_init(&call->outbox);
+		ipci_call_reset(call);
 		call->next_free = channel->free_calls;
 		channel->free_calls = call;
 	}

@@ -36,7 +36,7 @@ static int deliver(struct ipc_channel *channel, const struct ipci_view *view, st
 		ipci_snapshot(loop->snapshot->data, view->payload, view->payload_bytes);
 		ipci_consumer_take(rx, view);
 		if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
-			ipci_channel_busy(channel);
+			ipci_channel_give_back(channel);
 		msg->data = loop->snapshot->data;
 		msg->flags = 0;
 		return 0;
@@ -56,7 +56,7 @@ static int skip(struct ipc_channel *channel, const struct ipci_view *view)
 {
 	ipci_consumer_take(&channel->inbox->rx, view);
 	if (ipci_consumer_should_publish(&channel->inbox->rx))
-		ipci_channel_busy(channel);
+		ipci_channel_give_back(channel);
 	return IPCI_LOOK_AGAIN;
 }
 

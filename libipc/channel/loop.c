@@ -16,7 +16,6 @@
 
 #include "control.h"
 #include "futex.h"
-#include "membarrier.h"
 #include "post.h"
 #include "quick.h"
 #include "turn.h"
@@ -223,7 +222,7 @@ static bool cool(struct ipc_channel *channel)
 	ipci_channel_bell_rang(channel, 0);
 	if (channel->lost)
 		return false;
-	ipci_channel_arm(channel, wants(channel, IPCI_WANT_FRAMES_BELL, IPCI_WANT_SPACE_BELL));
+	ipci_sleep_arm(&channel->sleep, channel->tx.own, wants(channel, IPCI_WANT_FRAMES_BELL, IPCI_WANT_SPACE_BELL));
 	if (!is_quiet(channel)) {
 		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
 		return false;
@@ -293,7 +292,7 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 
 		ipci_channel_give_back(channel);
 		words[n].expected = ipci_bell_frames(channel->tx.peer);
-		ipci_channel_arm(channel, IPCI_WANT_FRAMES_FUTEX);
+		ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
 		words[n++].word = &channel->tx.peer->bell_frames;
 		quiet = quiet && is_quiet(channel);
 	}
@@ -566,7 +565,6 @@ static void init_lists(struct ipc_loop *loop)
 	ipci_list_init(&loop->watches);
 	ipci_list_init(&loop->ready_calls);
 	ipci_list_init(&loop->ready_channels);
-	loop->features = ipci_membarrier_works() ? IPCI_FEATURE_MEMBARRIER : 0;
 	loop->post_fd = -EBADF;
 	loop->fork_generation = ipci_fork_count;
 }

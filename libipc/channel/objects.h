@@ -127,7 +127,6 @@ struct ipc_channel {
 	bool closed_by_broker;
 	int error_by_broker; /* -errno, with closed_by_broker */
 	struct ipci_sleep sleep;
-	bool may_be_awake; /* membarrier(2) reaches the peer */
 	struct ipci_spin spin;
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
@@ -211,7 +210,6 @@ struct ipc_loop {
 	struct ipc_call **timers; /* binary heap by deadline */
 	uint32_t n_timers, n_timers_max;
 
-	uint64_t features; /* of this process, for the peers */
 	struct ipci_loop *poller;
 	struct ipci_control_connection *control;
 	struct ipci_source control_source;
@@ -269,9 +267,8 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags);
 /* channel.c */
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const struct ipc_service *service);
 /* Joins: takes the peer's half and the bell, which were checked. */
-void ipci_control_write(struct ipci_half *own, uint64_t features); /* a new half's identity, before it leaves */
-int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls,
-		      uint64_t features);
+void ipci_control_write(struct ipci_half *own); /* a new half's identity, before it leaves */
+int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls);
 void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason, const char *text);
 void ipci_channel_free_if_idle(struct ipc_channel *channel);
 void ipci_channel_set_hot(struct ipc_channel *channel);
@@ -287,11 +284,6 @@ static inline uint64_t ipci_channel_reply_bytes(const struct ipc_channel *channe
 {
 	return ipci_frame_bytes(0, ipci_payload_max_bytes(channel->tx.ring_bytes));
 }
-
-/* What was consumed is said, and that this side has not slept for a while. */
-void ipci_channel_busy(struct ipc_channel *channel);
-/* To sleep: says so to a peer that may have taken this side for awake, then what it wants to be woken for. */
-void ipci_channel_arm(struct ipc_channel *channel, uint32_t want);
 
 /* A request was taken: the call is the server's. Its slot is free, so what ipci_call_free() set holds. */
 static inline void ipci_call_serve(struct ipc_call *call, uint64_t id, uint32_t method)
@@ -333,7 +325,7 @@ static inline void ipci_channel_rest(struct ipc_channel *channel)
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
 	if (ipci_consumer_given_back(rx) - rx->published >= IPCI_RING_WARM_BYTES / 4)
-		ipci_channel_busy(channel);
+		ipci_channel_give_back(channel);
 }
 
 /* After a commit: wakes the peer if it sleeps. */

@@ -11,6 +11,7 @@
 #include "bell.h"
 #include "control.h"
 #include "futex.h"
+#include "quick.h"
 #include "turn.h"
 
 #define LOOKS_PER_CLOCK 64u
@@ -127,7 +128,13 @@ static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 			ipci_call_set_ended(call);
 			return call->status;
 		}
-		r = glance(channel) ? 0 : wait_for_frames(channel, call->deadline_ns);
+		if (glance(channel)) {
+			if (__builtin_expect(ipci_quick_reply(call, msg), 1))
+				return IPC_OK;
+			r = 0;
+		} else {
+			r = wait_for_frames(channel, call->deadline_ns);
+		}
 		/* A peer that always has something else does not keep this side beyond the deadline. */
 		if (r == 0 && ++n % LOOKS_PER_CLOCK == 0 && ipci_now_ns() >= call->deadline_ns)
 			r = -ETIMEDOUT;

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way of nearly every message: a small request or reply, alone, on a channel with nothing else to do.
+ *
+ * What deliver.c does for every frame is done here for the plain ones, with the same checks in the same order, but in
+ * one piece that a compiler can keep in registers: on a round trip of 100 ns each 50 instructions show. Whatever is
+ * not plain is left untouched for ipci_look(), which decides.
+ */
+#ifndef IPCI_CHANNEL_QUICK_H
+#define IPCI_CHANNEL_QUICK_H
+
+#include "objects.h"
+
+/* Does anything but a frame ask for attention? Then ipci_look() has it. */
+static inline bool ipci_quick_may(const struct ipc_channel *channel)
+{
+	return !(channel->room_wanted | channel->call_wanted | channel->wake_owed | channel->closed_by_broker |
+		 (uint64_t)(channel->outbox.next != &channel->outbox));
+}
+
+/* A frame without extensions whose payload is copied. False: not plain, nothing was taken. */
+static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t kind, struct ipci_view *view)
+{
+	return ipci_consumer_peek(&channel->inbox->rx, view) > 0 && view->kind == kind &&
+	       view->payload_bytes <= IPC_SNAPSHOT_MAX_BYTES && channel->loop->snapshot;
+}
+
+/* The payload of a plain frame, copied; the frame is taken. */
+static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_msg *msg)
+{
+	struct ipc_loop *loop = channel->loop;
+	struct ipci_consumer *rx = &channel->inbox->rx;
+	uint8_t *data = loop->snapshot->data;
+
+	ipci_snapshot(data, view->payload, view->payload_bytes);
+	ipci_consumer_take(rx, view);
+	if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
+		ipci_channel_give_back(channel);
+	*msg = (struct ipc_msg){
+		.data = data,
+		.size_bytes = view->payload_bytes,
+		.owner = loop,
+		.token = loop->turn,
+	};
+}
+
+/* The reply that is waited for. False: whatever is there is for ipci_look(). */
+static inline bool ipci_quick_reply(struct ipc_call *call, struct ipc_msg *msg)
+{
+	struct ipc_channel *channel = call->channel;
+	struct ipci_view view;
+
+	if (!ipci_quick_may(channel) || !ipci_quick_peek(channel, IPCI_KIND_REPLY, &view))
+		return false;
+	/* Its timer, if it has one, is deliver.c's to remove. */
+	if (view.call_id != call->id || call->state != IPCI_CALL_SENT || call->timer)
+		return false;
+	ipci_quick_take(channel, &view, msg);
+	call->status = IPC_OK;
+	call->fate = IPC_FATE_EXECUTED;
+	call->state = IPCI_CALL_ENDED;
+	channel->loop->ended = call;
+	return true;
+}
+
+/* A server's new request. False: whatever is there is for ipci_look(). */
+static inline bool ipci_quick_request(struct ipc_channel *channel, struct ipc_event *event)
+{
+	struct ipci_view view;
+	struct ipc_call *call;
+	int method;
+
+	if (!channel->at_server || !ipci_quick_may(channel) ||
+	    !ipci_quick_peek(channel, IPCI_KIND_REQUEST, &view))
+		return false;
+	call = ipci_call_by_id(channel, view.call_id);
+	if (!call || view.call_id >> IPCI_CALL_SLOT_BITS <= channel->call_seq || call->state != IPCI_CALL_FREE ||
+	    view.method >= channel->n_methods)
+		return false;
+	method = channel->methods[view.method];
+	if (method < 0 || ipci_producer_free_bytes(&channel->tx) < channel->tx.ring_bytes / 2)
+		return false;
+	ipci_quick_take(channel, &view, &event->msg);
+	channel->stalled = false;
+	ipci_call_serve(call, view.call_id, (uint32_t)method);
+	ipci_request_event(call, event);
+	return true;
+}
+
+#endif
