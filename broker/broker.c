@@ -49,6 +49,14 @@ static void broker_freep(struct ipci_broker **broker)
 	ipci_broker_free(*broker);
 }
 
+/* No host polls this loop, so it need not find out by itself that it sleeps alone. */
+static int make_loop(struct ipci_broker *broker, enum ipci_loop_backend backend)
+{
+	if (backend == IPCI_LOOP_ANY && ipci_loop_new(&broker->loop, IPCI_LOOP_URING) == 0)
+		return 0;
+	return ipci_loop_new(&broker->loop, backend == IPCI_LOOP_ANY ? IPCI_LOOP_EPOLL : backend);
+}
+
 int ipci_broker_new(struct ipci_broker **ret, const struct ipci_policy *policy, const char *sockets,
 		    enum ipci_loop_backend backend, struct ipci_error *error)
 {
@@ -66,7 +74,7 @@ int ipci_broker_new(struct ipci_broker **ret, const struct ipci_policy *policy, 
 	broker->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (broker->reserve < 0)
 		return ipci_error_errno(error, "/dev/null");
-	r = ipci_loop_new(&broker->loop, backend);
+	r = make_loop(broker, backend);
 	if (r < 0)
 		return ipci_error_set(error, r, "cannot make an event loop: %s", strerror(-r));
 	broker->workloads = calloc(policy->n_workloads + 1, sizeof(struct ipci_workload *));

@@ -19,9 +19,8 @@
 
 #define FILE_MAX_BYTES (1 << 20)
 
-__attribute__((__format__(__printf__, 4, 0)))
-static void fault_at(struct ipci_faults *faults, size_t line, size_t column, const char *format,
-		     va_list ap)
+__attribute__((__format__(__printf__, 4, 0))) static void
+fault_at(struct ipci_faults *faults, size_t line, size_t column, const char *format, va_list ap)
 {
 	struct ipci_fault *fault;
 
