@@ -480,7 +480,7 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call)
 	/* A reply that is here already, or a loss, leaves nothing to cancel. */
 	if (call->state == IPCI_CALL_BEGUN)
 		ipc_abort(call);
-	else if (call->state == IPCI_CALL_SENT && call->status < 0 && call->channel->inbox)
+	else if (call->state == IPCI_CALL_SENT && call->status < 0 && !call->parked && call->channel->inbox)
 		abandon(call);
 	else if (call->state != IPCI_CALL_FREE && call->state != IPCI_CALL_ZOMBIE)
 		ipci_call_done(call);

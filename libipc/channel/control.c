@@ -358,7 +358,9 @@ static int say_hello(struct ipc_loop *loop)
 	r = ipci_control_send(loop, NULL, 0);
 	if (r < 0)
 		return r;
-	return ipci_control_await(loop, serial, ipci_deadline_ns(IPCI_CONTROL_TIMEOUT_NS));
+	r = ipci_control_await(loop, serial, ipci_deadline_ns(IPCI_CONTROL_TIMEOUT_NS));
+	/* Gone, but why? */
+	return r == -ENOTCONN && loop->error.code ? loop->error.code : r;
 }
 
 int ipci_control_connect(struct ipc_loop *loop, const char *path)
