@@ -70,16 +70,6 @@ static ipc_call *send_seed(uint64_t seed, size_t size_bytes, void *user)
 	return call;
 }
 
-/* Takes turns while there is no room. */
-static void reply_or_wait(ipc_call *call, size_t size_bytes, uint64_t seed)
-{
-	struct ipc_room room;
-
-	PUMP_UNTIL(&pair, ipc_reserve(call, size_bytes, 0, &room) == 0);
-	fill(room.data, size_bytes, seed);
-	cr_assert_eq(ipc_commit(call, size_bytes, IPC_LAST), 0);
-}
-
 struct sent {
 	ipc_call *call;
 	uint64_t seed;
@@ -132,7 +122,7 @@ Test(pipeline, replies_to_256_calls_come_in_any_order, .timeout = 60)
 			cr_assert_eq(seeds[i], 1000 + i, "requests came out of order");
 		shuffle(N_CALLS);
 		for (unsigned i = 0; i < N_CALLS; i++)
-			reply_or_wait(kept[i], (size_t)rand() % 150, seeds[i]);
+			reply_with(kept[i], (size_t)rand() % 150, seeds[i]);
 		PUMP_UNTIL(&pair, pair.client.n[IPC_EVENT_MESSAGE] == before + N_CALLS);
 		for (unsigned i = 0; i < N_CALLS; i++)
 			cr_assert_eq(sent[i].n_ended, 1);
@@ -140,7 +130,6 @@ Test(pipeline, replies_to_256_calls_come_in_any_order, .timeout = 60)
 		cr_assert_eq(channel_info(pair.channel).n_calls, 0);
 		cr_assert_eq(channel_info(pair.served).n_calls, 0);
 	}
-	cr_assert_eq(pair.client.n[IPC_EVENT_WRITABLE], 0);
 	pair_stop(&pair);
 }
 

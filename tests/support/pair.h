@@ -63,10 +63,10 @@ void pair_settle(struct pair *pair);
 void answer_echo(struct pair *pair,
 		 struct ipc_event *event); /* each request with its own payload */
 
-/* The payload of a committed call is fill(@seed). Asserts that there was room. */
+/* The payload of a committed call is fill(@seed). Turns pass while there is no room. */
 ipc_call *send_call(ipc_channel *channel, uint32_t method, size_t size_bytes, uint64_t seed,
 		    const struct ipc_call_opts *opts);
-/* Answers with fill(@seed). */
+/* Answers with fill(@seed), likewise. */
 void reply_with(ipc_call *call, size_t size_bytes, uint64_t seed);
 
 struct ipc_channel_info channel_info(ipc_channel *channel);

@@ -35,21 +35,22 @@ const struct ipc_service echo_served = {"test.Echo", served_methods, 3, 0};
 const struct ipc_service other_service = {"test.Other", get_methods, 1, 0};
 const struct ipc_service mirror_service = {"test.Mirror", get_methods, 1, 0};
 
-static const char policy[] = "version: 1\n"
-			     "defaults:\n"
-			     "  limits: { channels: 1024, shared_memory: 1GiB, calls_in_flight: "
-			     "1024, connections: 64 }\n"
-			     "workloads:\n"
-			     "  shop:\n"
-			     "    identity: { uid: %1$u }\n"
-			     "    serve: [test.Echo, test.Other]\n"
-			     "    call: { test.Mirror: [Get] }\n"
-			     "  web:\n"
-			     "    identity: { uid: %1$u }\n"
-			     "    serve: [test.Mirror]\n"
-			     "    call: { test.Echo: [Echo, Hold, Missing], test.Other: [\"*\"] }\n"
-			     "  stranger:\n"
-			     "    identity: { uid: %1$u }\n";
+static const char policy[] =
+	"version: 1\n"
+	"defaults:\n"
+	"  limits: { channels: 1024, shared_memory: 1GiB, calls_in_flight: "
+	"1024, connections: 64 }\n"
+	"workloads:\n"
+	"  shop:\n"
+	"    identity: { uid: %1$u }\n"
+	"    serve: [test.Echo, test.Other]\n"
+	"    call: { test.Mirror: [Get] }\n"
+	"  web:\n"
+	"    identity: { uid: %1$u }\n"
+	"    serve: [test.Mirror]\n"
+	"    call: { test.Echo: [Echo, Hold, Missing], test.Other: [\"*\"], test.Mirror: [Get] }\n"
+	"  stranger:\n"
+	"    identity: { uid: %1$u }\n";
 
 uint64_t now_ns(void)
 {

@@ -4,8 +4,8 @@
  *
  * Workloads, all of this user:
  *   shop      serves test.Echo and test.Other, calls test.Mirror
- *   web       calls Echo, Hold and Missing of test.Echo, and all of test.Other; serves test.Mirror
- *   stranger  may do nothing
+ *   web       calls Echo, Hold and Missing of test.Echo, and all of test.Other and test.Mirror;
+ * serves test.Mirror stranger  may do nothing
  *
  * What is started here dies with the test, also when the test fails.
  */
