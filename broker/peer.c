@@ -310,17 +310,19 @@ static void turn_away(struct ipci_workload *workload, int fd, int code, const ch
 	hang_up(fd, &workload->broker->in);
 }
 
-static struct ipci_peer *peer_new(struct ipci_workload *workload, int fd)
+static int peer_new(struct ipci_peer **ret, struct ipci_workload *workload, int fd)
 {
 	struct ipci_broker *broker = workload->broker;
 	struct ipci_peer *peer = calloc(1, sizeof(*peer));
+	int r;
 
 	if (!peer)
-		return NULL;
+		return -ENOMEM;
 	peer->handler.ready = ready;
-	if (ipci_broker_watch(broker, &peer->handler, fd, EPOLLIN) < 0) {
+	r = ipci_broker_watch(broker, &peer->handler, fd, EPOLLIN);
+	if (r < 0) {
 		free(peer);
-		return NULL;
+		return r;
 	}
 	peer->workload = workload;
 	peer->id = ++broker->last_peer;
@@ -332,7 +334,8 @@ static struct ipci_peer *peer_new(struct ipci_workload *workload, int fd)
 	ipci_list_append(&workload->peers, &peer->link);
 	ipci_timer_init(&peer->timer, timed_out);
 	ipci_timer_set(&broker->timers, &peer->timer, ipci_deadline_ns(HELLO_TIMEOUT_NS));
-	return peer;
+	*ret = peer;
+	return 0;
 }
 
 /* Only an answer to its HELLO surely reaches the program, so it may say that first; but few may
@@ -347,8 +350,7 @@ static bool refuse_later(struct ipci_workload *workload, int fd, const struct ip
 	refusal = malloc(sizeof(*refusal));
 	if (!refusal)
 		return false;
-	peer = peer_new(workload, fd);
-	if (!peer) {
+	if (peer_new(&peer, workload, fd) < 0) {
 		free(refusal);
 		return false;
 	}
@@ -362,25 +364,26 @@ void ipci_peer_admit(struct ipci_workload *workload, int fd)
 {
 	struct ipci_charge connection = {0};
 	struct ipci_error error = {0};
-	struct ipci_peer *peer;
+	struct ipci_peer *peer = NULL;
 	int r;
 
 	r = ipci_identity_check(fd, workload->policy, &error);
 	if (r == 0)
 		r = ipci_charge_take(&connection, &workload->quota, IPCI_LIMIT_CONNECTIONS, 1,
 				     &error);
-	if (r < 0) {
-		if (!refuse_later(workload, fd, &error)) {
-			ipci_workload_log(workload, "turned a connection away: %s", error.text);
-			turn_away(workload, fd, r, error.text);
-		}
+	if (r < 0 && refuse_later(workload, fd, &error))
 		return;
+	if (r == 0) {
+		r = peer_new(&peer, workload, fd);
+		if (r < 0)
+			(void)ipci_error_set(&error, r,
+					     "the broker has no room for a connection: %s",
+					     strerror(-r));
 	}
-	peer = peer_new(workload, fd);
-	if (!peer) {
+	if (r < 0) {
 		ipci_charge_undo(&connection);
-		ipci_workload_log(workload, "turned a connection away: out of memory");
-		turn_away(workload, fd, -ENOMEM, "the broker is out of memory");
+		ipci_workload_log(workload, "turned a connection away: %s", error.text);
+		turn_away(workload, fd, r, error.text);
 		return;
 	}
 	peer->connection = connection;

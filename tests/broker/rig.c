@@ -33,8 +33,9 @@ static void wait_readable(int fd, const char *what)
 }
 
 /*
- * Standard output and error both go to @output where @to is STDOUT_FILENO. A broker must not outlive a test that
- * failed, so it is killed with it. The child is a copy of one of Criterion's workers: it does nothing but exec.
+ * Standard output and error both go to @output where @to is STDOUT_FILENO. A broker must not
+ * outlive a test that failed, so it is killed with it. The child is a copy of one of Criterion's
+ * workers: it does nothing but exec.
  */
 static pid_t spawn(const char *const *arguments, int output, int to)
 {
@@ -165,8 +166,10 @@ int rig_run(char *output, size_t n, const char *const *arguments)
 
 void rig_limit_files(const struct rig *rig, unsigned n)
 {
-	struct rlimit limit = {.rlim_cur = n, .rlim_max = n};
+	struct rlimit limit;
 
+	cr_assert_eq(prlimit(rig->pid, RLIMIT_NOFILE, NULL, &limit), 0, "%s", strerror(errno));
+	limit.rlim_cur = n;
 	cr_assert_eq(prlimit(rig->pid, RLIMIT_NOFILE, &limit, NULL), 0, "%s", strerror(errno));
 }
 

@@ -60,7 +60,7 @@ void rig_kill(struct rig *rig);
  * printed. */
 int rig_run(char *output, size_t n, const char *const *arguments);
 
-/* Lets the broker have no descriptor of number @n or above any more. */
+/* Lets the broker get no descriptor of number @n or above; may be raised again. */
 void rig_limit_files(const struct rig *rig, unsigned n);
 
 /* How many descriptors the broker has; -1 where the system does not say. */
