@@ -33,6 +33,8 @@
 #include "edges.h"
 #include "layout.h"
 
+#define IPCI_NOT_BLANK UINT64_MAX /* no position: ipci_producer.blank */
+
 struct ipci_producer {
 	uint8_t *ring;                   /* own ring, mapped twice in a row */
 	struct ipci_control *own;        /* own control page */
@@ -42,6 +44,7 @@ struct ipci_producer {
 	uint64_t rewind_at;     /* the position from which going back to the ring's start is tried */
 	uint64_t peer_consumed; /* the peer's word when it was last loaded and found possible */
 	uint64_t reserved;      /* bytes of the open room's frame, 0: none is open */
+	uint64_t blank;         /* a position beyond head whose commit word is 0 already; IPCI_NOT_BLANK */
 	uint64_t skip;          /* bytes of padding that go before it */
 	uint64_t rung_frames;   /* the peer's `waiting` for which it was last woken, for frames … */
 	uint64_t rung_space;    /* … and for space */
@@ -108,7 +111,9 @@ static inline void ipci_producer_push(struct ipci_producer *p, uint32_t kind, ui
 	struct ipci_frame *frame = ipci_producer_frame(p, p->head);
 
 	/* The next place to look at says "nothing yet". Relaxed: FRAME's release below orders it. */
-	atomic_store_explicit(&ipci_producer_frame(p, p->head + bytes)->commit, 0, memory_order_relaxed);
+	if (p->blank != p->head + bytes)
+		atomic_store_explicit(&ipci_producer_frame(p, p->head + bytes)->commit, 0,
+				      memory_order_relaxed);
 	frame->kind = (uint16_t)kind;
 	frame->method = (uint16_t)method;
 	frame->call_id = call_id;
@@ -163,6 +168,9 @@ static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_by
 	if (r <= 0)
 		return r < 0 ? r : -EAGAIN;
 	p->reserved = bytes;
+	/* The room may be written to all over. */
+	if (p->blank < p->head + p->skip + bytes)
+		p->blank = IPCI_NOT_BLANK;
 	*ret = ipci_producer_room(p);
 	return 0;
 }
@@ -172,6 +180,20 @@ static inline void ipci_producer_abort(struct ipci_producer *p)
 {
 	p->reserved = 0;
 	p->skip = 0;
+}
+
+/*
+ * Blanks the place behind the next frame already, on the guess that it is as long as the last one: taking a line from
+ * the peer's cache costs half a round trip, now beside the peer's work, else between the next frame and its commit word.
+ */
+static inline void ipci_producer_blank_ahead(struct ipci_producer *p, uint64_t bytes)
+{
+	p->blank = IPCI_NOT_BLANK;
+	if (ipci_producer_free_bytes(p) < bytes)
+		return;
+	p->blank = p->head + bytes;
+	/* Relaxed: FRAME's release orders it before the next commit. */
+	atomic_store_explicit(&ipci_producer_frame(p, p->blank)->commit, 0, memory_order_relaxed);
 }
 
 /*
@@ -194,6 +216,7 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 	ipci_producer_push(p, kind, method, call_id, (uint32_t)payload_bytes + 1, bytes);
 	p->reserved = 0;
 	p->n_frames++;
+	ipci_producer_blank_ahead(p, bytes);
 }
 
 /* For tools and topics; not on the way of a message. Relaxed: a statistic, whose sole writer is the owner. */

@@ -19,6 +19,7 @@ void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *pe
 		.own = (struct ipci_control *)(void *)own,
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
+		.blank = IPCI_NOT_BLANK,
 		.rewind_at = ring_bytes > 2 * IPCI_RING_WARM_BYTES ? IPCI_RING_WARM_BYTES : UINT64_MAX,
 	};
 	/* Relaxed: the peer learns of the half from the broker, later. */

@@ -298,7 +298,8 @@ Test(ring, an_aborted_room_is_never_seen, .timeout = 5)
 	ring_pair_deinit(&pair);
 }
 
-/* Old bytes that all look like commit words, everywhere but where the consumer looks next. */
+/* Old bytes that all look like commit words, everywhere but where the consumer looks next, and where the producer
+ * blanked ahead. */
 static void litter(struct ring_pair *pair, uint32_t word)
 {
 	struct ipci_frame *next = ipci_producer_frame(&pair->a.tx, pair->a.tx.head);
@@ -306,6 +307,8 @@ static void litter(struct ring_pair *pair, uint32_t word)
 	for (uint32_t i = 0; i < RING; i += 4)
 		memcpy(pair->a.tx.ring + i, &word, 4);
 	atomic_store(&next->commit, 0);
+	if (pair->a.tx.blank != IPCI_NOT_BLANK)
+		atomic_store(&ipci_producer_frame(&pair->a.tx, pair->a.tx.blank)->commit, 0);
 }
 
 Test(ring, old_bytes_never_look_like_a_frame, .timeout = 20)
