@@ -31,6 +31,8 @@ struct world {
 	struct ipci_consumer rx;
 	struct ipci_producer tx;
 	uint64_t seed;
+	pthread_t writer; /* the peer, when it writes by itself */
+	bool writes;
 	atomic_bool done;
 };
 
@@ -88,8 +90,23 @@ static void set_up(void)
 	(void)close(own_fd);
 }
 
+static void start_peer(void *(*run)(void *), void *arg)
+{
+	cr_assert_eq(pthread_create(&w.writer, NULL, run, arg), 0);
+	w.writes = true;
+}
+
+static void stop_peer(void)
+{
+	atomic_store(&w.done, true);
+	if (w.writes)
+		(void)pthread_join(w.writer, NULL);
+	w.writes = false;
+}
+
 static void tear_down(void)
 {
+	stop_peer();
 	ipci_consumer_deinit(&w.rx);
 	(void)munmap(w.peer, OFFSET + RING);
 	(void)munmap(w.area, GUARD + OFFSET + 2 * RING + GUARD);
@@ -322,11 +339,11 @@ static void *scribble_until_done(void *arg)
 Test(frames, a_million_looks_while_the_peer_rewrites_at_full_speed)
 {
 	struct tally tally = {0};
-	uint64_t held[16], seed = 99;
+	static uint64_t seed = 99;
+	uint64_t held[16];
 	unsigned n_held = 0;
-	pthread_t peer;
 
-	cr_assert_eq(pthread_create(&peer, NULL, scribble_until_done, &seed), 0);
+	start_peer(scribble_until_done, &seed);
 	for (unsigned i = 0; i < 1000000; i++)
 		look(&tally, held, &n_held);
 	/* On one CPU the peer may have come late. */
@@ -335,8 +352,7 @@ Test(frames, a_million_looks_while_the_peer_rewrites_at_full_speed)
 		for (unsigned k = 0; k < 100000; k++)
 			look(&tally, held, &n_held);
 	}
-	atomic_store(&w.done, true);
-	cr_assert_eq(pthread_join(peer, NULL), 0);
+	stop_peer();
 	check_tally(&tally);
 }
 
@@ -435,16 +451,14 @@ static void *claim_until_done(void *arg)
 Test(frames, a_million_frames_while_consumed_changes_at_full_speed)
 {
 	struct tally tally = {0};
-	struct liar liar = {.seed = 6};
-	pthread_t peer;
+	static struct liar liar = {.seed = 6};
 
-	cr_assert_eq(pthread_create(&peer, NULL, claim_until_done, &liar), 0);
+	start_peer(claim_until_done, &liar);
 	for (unsigned i = 0; i < 1000000; i++) {
 		produce(&tally);
 		atomic_store_explicit(&told_head, w.tx.head, memory_order_relaxed);
 	}
-	atomic_store(&w.done, true);
-	cr_assert_eq(pthread_join(peer, NULL), 0);
+	stop_peer();
 	cr_assert_gt(tally.n_views, 0);
 	cr_assert_gt(tally.n_eproto, 0);
 }
