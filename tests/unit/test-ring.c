@@ -737,7 +737,7 @@ Test(ring, room_that_was_seen_is_there_and_goes_out_with_its_padding, .timeout =
 	ring_pair_init(&pair, LARGE);
 	for (unsigned i = 0; i < 20000; i++) {
 		uint64_t bytes = sizes[ring_random(&seed) % 5], head = pair.a.tx.head;
-		uint8_t *at;
+		uint8_t *at = NULL;
 		int seen = ipci_producer_has_room(&pair.a.tx, ipci_frame_bytes(0, bytes));
 		int r = ipci_producer_reserve(&pair.a.tx, 0, bytes, &at);
 
