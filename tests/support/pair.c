@@ -139,7 +139,7 @@ ipc_call *send_call(ipc_channel *channel, uint32_t method, size_t size_bytes, ui
 	int r;
 
 	while ((r = ipc_begin(channel, method, size_bytes, opts, &call, &room)) == -EAGAIN &&
-	       now_ns() < limit_ns)
+	       current && now_ns() < limit_ns)
 		pair_turn(current, limit_ns);
 	cr_assert_eq(r, 0, "ipc_begin: %s", strerror(-r));
 	fill(room.data, size_bytes, seed);
