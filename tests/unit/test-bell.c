@@ -168,13 +168,16 @@ Test(bell, a_checked_bell_lets_no_descriptors_in_where_the_kernel_can_refuse_the
 
 Test(bell, a_descriptor_that_takes_for_ever_to_close_blocks_nobody)
 {
-	int fds[2], listener = lingering_listen(), lingering = lingering_connect(listener);
+	int fds[2], listener = lingering_listen();
 
 	open_pair(fds);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
+		int lingering = lingering_connect(listener);
+
 		cr_assert_eq(ipci_packet_send(fds[0], "x", 1, &lingering, 1), 0);
-	/* What is queued holds it open, so this close is not the one that takes for ever. */
-	close(lingering);
+		/* Not the close that takes for ever: what is queued holds it open. */
+		close(lingering);
+	}
 	cr_assert_eq(ipci_bell_drain(fds[1]), -EPROTO);
 	/* The other one is freed with the socket. */
 	ipci_bell_close(fds[1]);

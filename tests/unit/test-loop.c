@@ -4,15 +4,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <criterion/criterion.h>
 #include <seccomp.h>
@@ -495,33 +497,58 @@ CASE(what_cannot_be_waited_for_is_refused)
 	assert_nothing(loop);
 }
 
-static void on_alarm(int signal)
+static void on_signal(int number)
 {
-	(void)signal;
+	(void)number;
+}
+
+struct sleeper {
+	pid_t tid;
+	pthread_t thread;
+};
+
+/* One signal, sent once the thread is seen to sleep. */
+static void *interrupt(void *argument)
+{
+	struct sleeper *sleeper = argument;
+	char path[64], stat[256], *end = NULL;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", sleeper->tid);
+	do {
+		_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		sched_yield();
+		n = read(fd, stat, sizeof(stat) - 1);
+		stat[n > 0 ? n : 0] = '\0';
+		end = strrchr(stat, ')');
+	} while (end && end[2] != 'S');
+	return pthread_kill(sleeper->thread, SIGUSR1) == 0 ? NULL : sleeper;
 }
 
 CASE(a_signal_interrupts_a_wait)
 {
-	struct sigaction action = {.sa_handler = on_alarm};
-	/* Again and again, since the first may come before the wait begins. */
-	struct itimerval often = {{0, 2000}, {0, 2000}}, never = {0};
+	static const uint64_t timeouts[] = {IPCI_NEVER, 1000 * SECOND_NS, IPCI_NEVER};
+	struct sigaction action = {.sa_handler = on_signal};
+	struct sleeper sleeper = {gettid(), pthread_self()};
 	struct ipci_source *source = event_source(loop, 0);
 	struct ipci_ready ready;
 
-	cr_assert_eq(sigaction(SIGALRM, &action, NULL), 0);
-	cr_assert_eq(setitimer(ITIMER_REAL, &often, NULL), 0);
-	cr_assert_eq(wait_one(loop, &ready, IPCI_NEVER), -EINTR);
-	cr_assert_eq(wait_one(loop, &ready, 1000 * SECOND_NS), -EINTR);
-	cr_assert_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
+	cr_assert_eq(sigaction(SIGUSR1, &action, NULL), 0);
+	/* The first wait has something to arm as well. */
+	for (size_t i = 0; i < 3; i++) {
+		pthread_t thread;
+		void *failed;
+
+		cr_assert_eq(pthread_create(&thread, NULL, interrupt, &sleeper), 0);
+		cr_assert_eq(wait_one(loop, &ready, timeouts[i]), -EINTR);
+		cr_assert_eq(pthread_join(thread, &failed), 0);
+		cr_assert_null(failed);
+	}
 	fire(source);
 	assert_only(loop, source, EPOLLIN);
 	source_free(source);
 }
-
-struct adder {
-	struct ipci_loop *loop;
-	struct ipci_source *source;
-};
 
 static void *wait_here(void *argument)
 {
