@@ -114,6 +114,12 @@ static int report_watch(struct ipc_loop *loop, struct ipc_event *event)
 	return IPCI_LOOK_NOTHING;
 }
 
+static bool has_ready(struct ipc_loop *loop)
+{
+	return !ipci_list_empty(&loop->ready_calls) || !ipci_list_empty(&loop->ready_channels) ||
+	       atomic_load_explicit(&loop->posted, memory_order_relaxed) == IPCI_POSTED_NOW || loop->n_fd_ready;
+}
+
 /* What has something to report although no frame is there. */
 static int look_ready(struct ipc_loop *loop, struct ipc_event *event)
 {
@@ -246,7 +252,7 @@ static int sleep_in_kernel(struct ipc_loop *loop, uint64_t timeout_ns)
 {
 	int r;
 
-	if (!cool_all(loop))
+	if (has_ready(loop) || !cool_all(loop))
 		return timeout_ns == 0 ? ipci_loop_poll(loop, 0) : 0;
 	r = ipci_loop_set_deadline(loop->poller, ipci_timer_next_ns(loop));
 	if (r < 0)
@@ -316,18 +322,24 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 
 /* ── next ── */
 
+static void rest(struct ipc_loop *loop)
+{
+	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next)
+		ipci_channel_rest(IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link));
+}
+
 /* Looks until an event, an empty look after @spin_ns, or as many as one turn may take. */
 static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spin_ns)
 {
-	uint64_t started_ns = 0;
-	unsigned n = 0;
+	uint64_t started_ns = 0, spun_ns;
+	unsigned n = 0, n_again = 0;
 
 	for (;;) {
 		int r = look(loop, event);
 
 		if (r < 0 || r == IPCI_LOOK_EVENT)
 			return r;
-		if (n > LOOKS_PER_TURN && r == IPCI_LOOK_AGAIN)
+		if (r == IPCI_LOOK_AGAIN && ++n_again > LOOKS_PER_TURN)
 			return IPCI_LOOK_NOTHING;
 		if (++n % LOOKS_PER_CLOCK) {
 			if (spin_ns == 0 && r == IPCI_LOOK_NOTHING)
@@ -340,8 +352,16 @@ static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spi
 			return r;
 		if (!started_ns)
 			started_ns = ipci_now_ns();
-		else if (r == IPCI_LOOK_NOTHING && ipci_now_ns() - started_ns >= spin_ns)
+		spun_ns = ipci_now_ns() - started_ns;
+		if (r == IPCI_LOOK_NOTHING && spun_ns >= spin_ns)
 			return r;
+		if (r == IPCI_LOOK_NOTHING) {
+			/* A peer that waits for room must not wait for the end of this spin. */
+			if (!rested)
+				rest(loop);
+			rested = true;
+			ipci_spin_yield(spun_ns);
+		}
 		r = look_around(loop);
 		if (r < 0 && r != -EINTR)
 			return r;
@@ -381,8 +401,8 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 		if (r < 0)
 			return r;
 		/* Armed, and nothing came: the host may sleep. */
-		if (last && ipci_list_empty(&loop->hot))
-			return look_ready(loop, event) == IPCI_LOOK_EVENT;
+		if (last && ipci_list_empty(&loop->hot) && !has_ready(loop))
+			return 0;
 		/* A peer that always has something, never an event: the host gets its turn, and comes back. */
 		if (last && ++n_last == LAST_LOOKS) {
 			ipci_post_nudge(loop);
@@ -469,8 +489,10 @@ IPC_PUBLIC int ipc_loop_watch(ipc_loop *loop, int fd, uint32_t events, void *use
 	struct ipci_watch *watch;
 	int r;
 
-	if (!loop || fd < 0)
+	if (!loop)
 		return -EINVAL;
+	if (fd < 0)
+		return -EBADF;
 	if (ipci_forked(loop))
 		return -ECHILD;
 	watch = find_watch(loop, fd);

@@ -61,14 +61,19 @@ static bool spin_for_frames(const struct ipc_channel *channel, uint64_t started_
 {
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
-	do {
+	for (;;) {
+		uint64_t spun_ns;
+
 		for (unsigned i = 0; i < LOOKS_PER_CLOCK; i++) {
 			if (ipci_consumer_ready(rx))
 				return true;
 			ipci_cpu_relax();
 		}
-	} while (ipci_now_ns() - started_ns < spin_ns);
-	return false;
+		spun_ns = ipci_now_ns() - started_ns;
+		if (spun_ns >= spin_ns)
+			return false;
+		ipci_spin_yield(spun_ns);
+	}
 }
 
 /* Nothing was there at first sight: spins, then sleeps once. 0 look again, -ETIMEDOUT, -EINTR. */

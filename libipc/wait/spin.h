@@ -10,10 +10,12 @@
 #ifndef IPCI_WAIT_SPIN_H
 #define IPCI_WAIT_SPIN_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define IPCI_SPIN_FLOOR_NS UINT64_C(2000)
+#define IPCI_SPIN_YIELD_NS UINT64_C(20000)
 #define IPCI_SPIN_DEFAULT_MAX_NS UINT64_C(50000)
 
 struct ipci_spin {
@@ -61,6 +63,16 @@ static inline void ipci_cpu_relax(void)
 #elif defined(__aarch64__)
 	__asm__ volatile("isb" ::: "memory");
 #endif
+}
+
+/*
+ * Called now and then during a spin that has lasted @spun_ns: one that is long lets others run. The awaited may have been
+ * put on this very CPU, where it would get a turn only when this thread's time slice ends, at each call anew.
+ */
+static inline void ipci_spin_yield(uint64_t spun_ns)
+{
+	if (spun_ns >= IPCI_SPIN_YIELD_NS)
+		(void)sched_yield();
 }
 
 /* CPUs that this thread may run on; spinning with one CPU keeps the awaited from running. */
