@@ -357,9 +357,7 @@ static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spi
 			return r;
 		if (r == IPCI_LOOK_NOTHING) {
 			/* A peer that waits for room must not wait for the end of this spin. */
-			if (!rested)
-				rest(loop);
-			rested = true;
+			rest(loop);
 			ipci_spin_yield(spun_ns);
 		}
 		r = look_around(loop);
