@@ -183,6 +183,16 @@ static int wait_until_ready(int fd, struct ipci_error *error)
 	return 0;
 }
 
+static void end_child(pid_t *pid)
+{
+	if (*pid == 0)
+		return;
+	(void)kill(*pid, SIGTERM);
+	while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	*pid = 0;
+}
+
 static int start_broker(struct stage *stage, const char *broker, struct ipci_error *error)
 {
 	_cleanup_(closep) int read_end = -EBADF, write_end = -EBADF;
@@ -206,8 +216,10 @@ static int start_broker(struct stage *stage, const char *broker, struct ipci_err
 	closep(&write_end);
 	write_end = -EBADF;
 	r = wait_until_ready(read_end, error);
-	if (r < 0)
+	if (r < 0) {
 		show_log(stage);
+		end_child(&stage->broker);
+	}
 	return r;
 }
 
@@ -263,16 +275,6 @@ void stage_explain(struct stage *stage, struct ipci_error *error)
 	} else if (reap(&stage->server)) {
 		(void)ipci_error_set(error, -ESRCH, "the server ended before the measurement did");
 	}
-}
-
-static void end_child(pid_t *pid)
-{
-	if (*pid == 0)
-		return;
-	(void)kill(*pid, SIGTERM);
-	while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	*pid = 0;
 }
 
 void stage_deinit(struct stage *stage)
