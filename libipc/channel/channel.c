@@ -213,7 +213,7 @@ static void unhang_bell(struct ipc_channel *channel)
 	if (channel->bell_source.loop)
 		ipci_loop_remove(channel->loop->poller, &channel->bell_source);
 	ipci_fork_unregister(channel->bell);
-	(void)close(channel->bell);
+	ipci_bell_close(channel->bell);
 	channel->bell = -EBADF;
 }
 

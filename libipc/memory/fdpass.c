@@ -2,9 +2,10 @@
 /*
  * One packet is one sendmsg() or recvmsg(). Whatever the sender attached is ours the moment
  * recvmsg() returns, also when the packet is then refused, so the descriptors are gathered first
- * and judged after. The room for them is always IPCI_PACKET_FDS_MAX, whatever the caller expects:
- * fewer would not be told apart from a full descriptor table, since the kernel reports both as
- * MSG_CTRUNC.
+ * and judged after. There is room for as many as the kernel lets a packet carry, whatever the
+ * caller expects: those without room are closed by the kernel before recvmsg() returns, and the
+ * close of a lingering TCP socket lasts as long as its sender likes. So a truncated packet means
+ * one thing, a full descriptor table.
  */
 #include "fdpass.h"
 
@@ -18,14 +19,16 @@
 #include "cleanup.h"
 #include "dispose.h"
 
+#define KERNEL_FDS_MAX 253 /* SCM_MAX_FD */
+
 union control {
-	char bytes[CMSG_SPACE(sizeof(int) * IPCI_PACKET_FDS_MAX)];
+	char bytes[CMSG_SPACE(sizeof(int) * KERNEL_FDS_MAX)];
 	struct cmsghdr align;
 };
 
 /* What came beside a packet, until someone takes it. */
 struct parcel {
-	int fds[IPCI_PACKET_FDS_MAX];
+	int fds[KERNEL_FDS_MAX];
 	unsigned n_fds;
 };
 
@@ -103,7 +106,7 @@ ssize_t ipci_packet_recv(int socket, void *data, size_t n, int *fds, unsigned ma
 	if (parcel.n_fds > max_fds)
 		return -EBADMSG;
 	if (msg.msg_flags & MSG_CTRUNC)
-		return parcel.n_fds == IPCI_PACKET_FDS_MAX ? -EBADMSG : missing_fds_reason(socket);
+		return missing_fds_reason(socket);
 	if (msg.msg_flags & MSG_TRUNC)
 		return -EMSGSIZE;
 	if (size == 0)
