@@ -23,6 +23,7 @@
 #define STUCK_NS (60 * IPCI_NS_PER_S)
 
 static struct stress_pair pair;
+static unsigned n_paddings; /* the consumer's */
 
 static void fail(const char *what)
 {
@@ -61,12 +62,17 @@ static int put(struct stress_side *side, uint32_t frame_bytes, uint64_t value)
 	return 0;
 }
 
-/* True if there was a frame, which must be that one. */
+/* True if there was a frame, which must be that one. Padding is passed over. */
 static bool get(struct stress_side *side, uint64_t value)
 {
 	struct ipci_view view;
 	int r = ipci_consumer_peek(&side->rx, &view);
 
+	if (r == 1 && view.kind == IPCI_KIND_PADDING) {
+		ipci_consumer_take(&side->rx, &view);
+		n_paddings++;
+		r = ipci_consumer_peek(&side->rx, &view);
+	}
 	if (r == 0)
 		return false;
 	if (r < 0 || view.call_id != value ||
@@ -78,6 +84,16 @@ static bool get(struct stress_side *side, uint64_t value)
 
 /* ── stream ── */
 
+/* Waits until all is consumed. */
+static void drain(struct stress_side *side)
+{
+	while (side->tx.peer_consumed != side->tx.head) {
+		if (ipci_producer_refresh(&side->tx) < 0)
+			fail("the peer's progress is impossible");
+		(void)sched_yield();
+	}
+}
+
 static void *stream_out(void *arg)
 {
 	struct stress_side *side = arg;
@@ -88,6 +104,9 @@ static void *stream_out(void *arg)
 
 		while (put(side, bytes, i) == -EAGAIN)
 			(void)sched_yield();
+		/* By turns as much as goes in, and little at a time. */
+		if (i / 1024 % 2 && i % 8 == 0)
+			drain(side);
 	}
 	return NULL;
 }
@@ -254,10 +273,10 @@ static void *sleep_in(void *arg)
 	return NULL;
 }
 
-static void scenario(void *(*a)(void *), void *(*b)(void *), unsigned n_rounds)
+static void scenario(void *(*a)(void *), void *(*b)(void *), size_t ring_bytes, unsigned n_rounds)
 {
 	for (unsigned round = 0; round < n_rounds; round++) {
-		stress_pair_init(&pair);
+		stress_pair_init(&pair, ring_bytes);
 		run_both(a, b);
 		stress_pair_deinit(&pair);
 	}
@@ -268,14 +287,18 @@ int main(int argc, char **argv)
 	const char *name = argc == 2 ? argv[1] : "";
 
 	if (strcmp(name, "stream") == 0)
-		scenario(stream_out, stream_in, 1);
+		scenario(stream_out, stream_in, STRESS_RING_BYTES, 1);
+	else if (strcmp(name, "large") == 0)
+		scenario(stream_out, stream_in, STRESS_LARGE_RING_BYTES, 1);
 	else if (strcmp(name, "bell") == 0)
-		scenario(bell_out, bell_in, 1);
+		scenario(bell_out, bell_in, STRESS_RING_BYTES, 1);
 	else if (strcmp(name, "state") == 0)
-		scenario(state_out, state_in, N_STATE_ROUNDS);
+		scenario(state_out, state_in, STRESS_RING_BYTES, N_STATE_ROUNDS);
 	else if (strcmp(name, "sleep") == 0)
-		scenario(sleep_out, sleep_in, 1);
+		scenario(sleep_out, sleep_in, STRESS_RING_BYTES, 1);
 	else
-		fail("stream, bell, state or sleep?");
+		fail("stream, large, bell, state or sleep?");
+	if (strcmp(name, "large") == 0 && n_paddings == 0)
+		fail("the ring never went back to its start");
 	return 0;
 }

@@ -24,8 +24,9 @@
 #define CLAIM "without SLEEP a wake-up is lost"
 #else
 #define N_ROUNDS N_ROUNDS_GOOD
-#define LIMIT_NS (10 * IPCI_NS_PER_S) /* where others use the CPUs, a round can take a time slice  \
-				       */
+#define LIMIT_NS                                                                                   \
+	(10 * IPCI_NS_PER_S) /* where others use the CPUs, a round can take a time slice           \
+			      */
 #define VERDICT(n_lost) ((n_lost) == 0)
 #define CLAIM "with SLEEP no wake-up is lost"
 #endif
@@ -206,7 +207,7 @@ static bool check(int number, const struct direction *d)
 	n_lost = n_rounds = n_both = 0;
 	direction = d;
 	deadline_ns = ipci_deadline_ns(LIMIT_NS);
-	stress_pair_init(&pair);
+	stress_pair_init(&pair, STRESS_RING_BYTES);
 	must(pthread_create(&threads[0], NULL, run, NULL) == 0);
 	must(pthread_create(&threads[1], NULL, run, &pair) == 0);
 	(void)pthread_join(threads[0], NULL);

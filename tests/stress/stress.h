@@ -15,8 +15,8 @@
 #include "signal.h"
 
 #define STRESS_RING_BYTES 4096u
+#define STRESS_LARGE_RING_BYTES 65536u /* large enough to go back to its start before its end */
 #define STRESS_RING_OFFSET 4096u
-#define STRESS_FRAME_MAX_BYTES 1024u
 
 struct stress_side {
 	uint8_t *half;
@@ -31,9 +31,9 @@ struct stress_pair {
 	struct stress_side a, b;
 };
 
-static inline void stress_half_init(struct stress_side *side)
+static inline void stress_half_init(struct stress_side *side, size_t ring_bytes)
 {
-	const size_t bytes = STRESS_RING_OFFSET + STRESS_RING_BYTES;
+	const size_t bytes = STRESS_RING_OFFSET + ring_bytes;
 
 	side->half = aligned_alloc(4096, bytes);
 	if (!side->half)
@@ -42,21 +42,20 @@ static inline void stress_half_init(struct stress_side *side)
 	side->control = (struct ipci_control *)(void *)side->half;
 }
 
-static inline void stress_side_init(struct stress_side *side, const struct stress_side *peer)
+static inline void stress_side_init(struct stress_side *side, const struct stress_side *peer,
+				    size_t ring_bytes)
 {
-	ipci_producer_init(&side->tx, side->half, peer->half, STRESS_RING_OFFSET,
-			   STRESS_RING_BYTES);
-	ipci_consumer_init(&side->rx, side->half, peer->half, STRESS_RING_OFFSET,
-			   STRESS_RING_BYTES);
+	ipci_producer_init(&side->tx, side->half, peer->half, STRESS_RING_OFFSET, ring_bytes);
+	ipci_consumer_init(&side->rx, side->half, peer->half, STRESS_RING_OFFSET, ring_bytes);
 }
 
-static inline void stress_pair_init(struct stress_pair *pair)
+static inline void stress_pair_init(struct stress_pair *pair, size_t ring_bytes)
 {
 	*pair = (struct stress_pair){0};
-	stress_half_init(&pair->a);
-	stress_half_init(&pair->b);
-	stress_side_init(&pair->a, &pair->b);
-	stress_side_init(&pair->b, &pair->a);
+	stress_half_init(&pair->a, ring_bytes);
+	stress_half_init(&pair->b, ring_bytes);
+	stress_side_init(&pair->a, &pair->b, ring_bytes);
+	stress_side_init(&pair->b, &pair->a, ring_bytes);
 }
 
 static inline void stress_pair_deinit(struct stress_pair *pair)
