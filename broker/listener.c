@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "access.h"
@@ -20,6 +21,7 @@
 
 #define SOCKET_NAME "broker.sock"
 #define BACKLOG 64
+#define STALE_LOOKS 50u
 
 static int make_directory(const char *path, struct ipci_error *error)
 {
@@ -46,8 +48,8 @@ static int make_directory(const char *path, struct ipci_error *error)
 	return TAKE_FD(fd);
 }
 
-/* Somebody answers, or it is no socket: 0. Nobody: 1. */
-static bool is_stale(const struct sockaddr_un *address)
+/* Is it a socket that nobody answers on? */
+static bool is_dead(const struct sockaddr_un *address)
 {
 	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 					  0);
@@ -56,6 +58,20 @@ static bool is_stale(const struct sockaddr_un *address)
 	return fd >= 0 && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
 	       connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
 	       errno == ECONNREFUSED;
+}
+
+/* The kernel may keep a killed broker's listener for a moment longer than its process: io_uring
+ * lets go of it late. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+	const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (unsigned i = 0; i < STALE_LOOKS; i++) {
+		if (is_dead(address))
+			return true;
+		(void)nanosleep(&moment, NULL);
+	}
+	return false;
 }
 
 static int bind_socket(int fd, const struct sockaddr_un *address, struct ipci_error *error)

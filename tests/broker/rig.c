@@ -103,24 +103,38 @@ static int wait_status(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-/* Removes the workloads' directories, which must be empty. */
-static void remove_directories(struct rig *rig)
+/* Removes all: of the workloads' directories, sockets too where @force is set; else they must be
+ * empty. */
+static void remove_directories(struct rig *rig, bool force)
 {
 	DIR *directory = opendir(rig->directory);
 	struct dirent *entry;
 
 	cr_assert_not_null(directory);
 	while ((entry = readdir(directory))) {
-		char path[sizeof(rig->directory) + sizeof(entry->d_name) + 1];
+		char path[sizeof(rig->directory) + sizeof(entry->d_name) + 16];
 
 		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "policy.yaml") == 0)
 			continue;
-		(void)snprintf(path, sizeof(path), "%s/%s", rig->directory, entry->d_name);
+		(void)snprintf(path, sizeof(path), "%s/%s/broker.sock", rig->directory,
+			       entry->d_name);
+		if (force)
+			(void)unlink(path);
+		*strrchr(path, '/') = 0;
 		cr_expect_eq(rmdir(path), 0, "%s: %s", path, strerror(errno));
 	}
 	closedir(directory);
 	(void)unlink(rig->policy);
 	cr_expect_eq(rmdir(rig->directory), 0);
+	rig->directory[0] = 0;
+}
+
+void rig_abandon(struct rig *rig)
+{
+	if (rig->pid > 0)
+		rig_kill(rig);
+	if (rig->directory[0])
+		remove_directories(rig, true);
 }
 
 void rig_stop(struct rig *rig)
@@ -131,7 +145,7 @@ void rig_stop(struct rig *rig)
 	status = wait_status(rig->pid);
 	cr_expect_eq(status, 0, "the broker ended with %d", status);
 	rig->pid = 0;
-	remove_directories(rig);
+	remove_directories(rig, false);
 }
 
 void rig_kill(struct rig *rig)

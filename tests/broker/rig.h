@@ -53,6 +53,10 @@ void rig_restart(struct rig *rig);
  * directory. */
 void rig_stop(struct rig *rig);
 
+/* After a test that failed: nothing is left of it. A test's clean-up cannot fail it, so what is to
+ * be found out belongs into the test. */
+void rig_abandon(struct rig *rig);
+
 /* Kills it: nothing is tidied up. */
 void rig_kill(struct rig *rig);
 
