@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Room over a longer time: frames that stay in place for a while, and a large ring that goes back
+ * to its start before its end. Neither may keep room from frames for good.
+ */
+#include "ring-frames.h"
+
+/* ── frames held in place ── */
+
+/* Takes the next frame and holds it. Says where. */
+static uint64_t hold(struct ring_pair *pair, uint64_t bytes, uint64_t id)
+{
+	struct ipci_view view = expect(pair, IPCI_KIND_REQUEST, bytes, id);
+	uint64_t position = pair->b.rx.tail;
+
+	cr_assert_eq(ipci_consumer_hold(&pair->b.rx, &view), 0);
+	cr_assert_eq(pair->b.rx.tail, position + view.frame_bytes);
+	return position;
+}
+
+static void swap(unsigned *a, unsigned *b)
+{
+	unsigned c = *a;
+
+	*a = *b;
+	*b = c;
+}
+
+/* Holds @n frames and releases them in that order; at each step only what lies before the oldest is
+ * given back. */
+static void release_in_order(struct ring_pair *pair, const unsigned *order, unsigned n)
+{
+	uint64_t positions[32];
+	bool held[32] = {0};
+
+	for (unsigned i = 0; i < n; i++) {
+		cr_assert_eq(put(pair, i, i), 0);
+		positions[i] = hold(pair, i, i);
+		held[i] = true;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t given_back = pair->b.rx.tail;
+
+		held[order[i]] = false;
+		ipci_consumer_release(&pair->b.rx, positions[order[i]]);
+		for (unsigned k = n; k-- > 0;)
+			if (held[k])
+				given_back = positions[k];
+		cr_assert_eq(ipci_consumer_given_back(&pair->b.rx), given_back);
+		(void)ipci_consumer_publish(&pair->b.rx);
+		cr_assert_eq(atomic_load(&pair->b.control->consumed), given_back);
+	}
+	cr_assert_eq(pair->b.rx.n_held, 0);
+}
+
+static void release_in_all_orders(struct ring_pair *pair, unsigned *order, unsigned n, unsigned k)
+{
+	if (k == n) {
+		release_in_order(pair, order, n);
+		return;
+	}
+	for (unsigned i = k; i < n; i++) {
+		swap(&order[k], &order[i]);
+		release_in_all_orders(pair, order, n, k + 1);
+		swap(&order[k], &order[i]);
+	}
+}
+
+Test(room, five_frames_are_released_in_all_orders, .timeout = 10)
+{
+	unsigned order[5] = {0, 1, 2, 3, 4};
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	release_in_all_orders(&pair, order, 5, 0);
+	ring_pair_deinit(&pair);
+}
+
+Test(room, many_frames_are_released_in_random_orders, .timeout = 10)
+{
+	struct ring_pair pair;
+	unsigned order[32];
+	uint64_t seed = 2;
+
+	ring_pair_init(&pair, RING);
+	for (unsigned round = 0; round < 500; round++) {
+		unsigned n = 1 + (unsigned)(ring_random(&seed) % 32);
+
+		for (unsigned i = 0; i < n; i++)
+			order[i] = i;
+		for (unsigned i = n; i > 1; i--)
+			swap(&order[i - 1], &order[ring_random(&seed) % i]);
+		release_in_order(&pair, order, n);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(room, releasing_what_is_not_held_does_nothing, .timeout = 5)
+{
+	struct ring_pair pair;
+	uint64_t first, second;
+
+	ring_pair_init(&pair, RING);
+	ipci_consumer_release(&pair.b.rx, 0);
+	cr_assert_eq(put(&pair, 1, 1), 0);
+	cr_assert_eq(put(&pair, 2, 2), 0);
+	first = hold(&pair, 1, 1);
+	second = hold(&pair, 2, 2);
+	ipci_consumer_release(&pair.b.rx, second + LINE);
+	ipci_consumer_release(&pair.b.rx, second);
+	ipci_consumer_release(&pair.b.rx, second);
+	cr_assert_eq(ipci_consumer_given_back(&pair.b.rx), first);
+	ipci_consumer_release(&pair.b.rx, first);
+	cr_assert_eq(ipci_consumer_given_back(&pair.b.rx), second + LINE);
+	ring_pair_deinit(&pair);
+}
+
+struct kept {
+	struct ipci_view view;
+	uint64_t position;
+};
+
+/* One of many frames is held for a while, whatever the producer does: its bytes must still be
+ * there. */
+static void let_go(struct ring_pair *pair, struct kept *kept)
+{
+	cr_assert(filled(kept->view.payload, kept->view.payload_bytes, kept->view.call_id),
+		  "a held frame was written over");
+	ipci_consumer_release(&pair->b.rx, kept->position);
+}
+
+Test(room, held_frames_stay_as_they_are_while_the_ring_goes_on, .timeout = 20)
+{
+	struct ring_pair pair;
+	struct kept kept[N_LINES];
+	uint64_t sent = 0, seed = 3, n_full = 0;
+	unsigned n_kept = 0;
+
+	ring_pair_init(&pair, RING);
+	for (unsigned step = 0; step < 100000; step++) {
+		uint64_t size = ring_random(&seed) % 400;
+		unsigned what = (unsigned)(ring_random(&seed) % 8), i;
+		struct ipci_view view;
+
+		if (what < 3) {
+			int r = put(&pair, size, sent);
+
+			cr_assert(r == 0 || r == -EAGAIN);
+			sent += r == 0;
+			n_full += r != 0;
+		} else if (what < 6 && ipci_consumer_peek(&pair.b.rx, &view) == 1) {
+			kept[n_kept] = (struct kept){view, pair.b.rx.tail};
+			if (what == 3)
+				ipci_consumer_take(&pair.b.rx, &view);
+			else if (ipci_consumer_hold(&pair.b.rx, &view) == 0)
+				n_kept++;
+		} else if (what == 6 && n_kept) {
+			i = (unsigned)(ring_random(&seed) % n_kept);
+			let_go(&pair, &kept[i]);
+			kept[i] = kept[--n_kept];
+		} else {
+			(void)ipci_consumer_publish(&pair.b.rx);
+		}
+	}
+	cr_assert_gt(n_full, 100);
+	cr_assert_gt(sent, 1000);
+	ring_pair_deinit(&pair);
+}
+
+Test(room, half_the_ring_may_be_kept_and_the_largest_frame_still_fits, .timeout = 10)
+{
+	struct ring_pair pair;
+	uint8_t *at;
+
+	ring_pair_init(&pair, RING);
+	for (uint64_t line = 0; line < N_LINES; line++) {
+		uint64_t start, kept = 0;
+
+		advance_to(&pair, line);
+		start = pair.b.rx.tail;
+		for (;;) {
+			cr_assert_eq(put(&pair, 48, 5), 0);
+			(void)hold(&pair, 48, 5);
+			if (!ipci_consumer_may_keep(&pair.b.rx))
+				break;
+			kept += LINE;
+			/* What is kept never keeps the largest frame away, once the peer knows. */
+			(void)ipci_consumer_publish(&pair.b.rx);
+			cr_assert_eq(ipci_producer_reserve(&pair.a.tx, IPCI_EXT_MAX_BYTES,
+							   PAYLOAD_MAX, &at),
+				     0);
+			ipci_producer_abort(&pair.a.tx);
+		}
+		cr_assert_eq(kept, RING / 2);
+		for (uint64_t held = start; held < pair.b.rx.tail; held += LINE)
+			ipci_consumer_release(&pair.b.rx, held);
+		(void)ipci_consumer_publish(&pair.b.rx);
+	}
+	ring_pair_deinit(&pair);
+}
+
+/* ── staying in the first lines of a large ring ── */
+
+#define LARGE 65536u
+#define LARGE_PAYLOAD_MAX (LARGE / 2 - 4 * LINE)
+
+/* Takes padding, if there is some. */
+static bool skip_padding(struct ring_pair *pair)
+{
+	struct ipci_view view;
+
+	if (ipci_consumer_peek(&pair->b.rx, &view) != 1 || view.kind != IPCI_KIND_PADDING)
+		return false;
+	ipci_consumer_take(&pair->b.rx, &view);
+	return true;
+}
+
+/* Sends frames of that size until padding goes round, each received at once. */
+static void go_round(struct ring_pair *pair, uint64_t bytes)
+{
+	for (unsigned n = 0;; n++) {
+		cr_assert_lt(n, LARGE / LINE, "never goes back to the start");
+		cr_assert_eq(put(pair, bytes, n), 0);
+		if (skip_padding(pair)) {
+			cr_assert_eq(pair->b.rx.tail % LARGE, 0);
+			get(pair, IPCI_KIND_REQUEST, bytes, n);
+			return;
+		}
+		get(pair, IPCI_KIND_REQUEST, bytes, n);
+	}
+}
+
+Test(room, a_large_ring_that_runs_empty_stays_in_its_first_lines, .timeout = 10)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, LARGE);
+	for (unsigned lap = 0; lap < 100; lap++) {
+		uint64_t start = pair.a.tx.head / LARGE;
+
+		go_round(&pair, lap * 10);
+		cr_assert_eq(pair.a.tx.head / LARGE, start + 1);
+	}
+	/* The rest was never written to. */
+	for (uint64_t i = 2 * IPCI_RING_WARM_BYTES; i < LARGE; i++)
+		cr_assert_eq(pair.b.rx.ring[i], 0);
+	ring_pair_deinit(&pair);
+}
+
+Test(room, a_small_ring_uses_all_its_lines, .timeout = 5)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, 2 * IPCI_RING_WARM_BYTES);
+	for (unsigned i = 0; i < 2 * 2 * IPCI_RING_WARM_BYTES / LINE; i++) {
+		cr_assert_eq(put(&pair, 48, i), 0);
+		get(&pair, IPCI_KIND_REQUEST, 48, i);
+	}
+	ring_pair_deinit(&pair);
+}
+
+Test(room, room_that_was_seen_is_there_and_goes_out_with_its_padding, .timeout = 10)
+{
+	static const uint32_t sizes[] = {0, 4000, 5000, 20000, LARGE_PAYLOAD_MAX};
+	struct ring_pair pair;
+	uint64_t seed = 4, n_skips = 0, id = 0;
+
+	ring_pair_init(&pair, LARGE);
+	for (unsigned i = 0; i < 20000; i++) {
+		uint64_t bytes = sizes[ring_random(&seed) % 5], head = pair.a.tx.head;
+		uint8_t *at = NULL;
+		int seen = ipci_producer_has_room(&pair.a.tx, ipci_frame_bytes(0, bytes));
+		int r = ipci_producer_reserve(&pair.a.tx, 0, bytes, &at);
+
+		cr_assert_eq(r, seen ? 0 : -EAGAIN);
+		/* Nothing is published by reserving, so nobody need be woken for it. */
+		cr_assert_eq(pair.a.tx.head, head);
+		if (r == 0 && ring_random(&seed) % 2) {
+			memset(at, 1, bytes);
+			ipci_producer_abort(&pair.a.tx);
+		} else if (r == 0) {
+			fill(at, bytes, ++id);
+			ipci_producer_commit(&pair.a.tx, IPCI_KIND_REQUEST, (uint16_t)(id ^ 0x5a5a),
+					     id, bytes);
+			n_skips += skip_padding(&pair);
+			get(&pair, IPCI_KIND_REQUEST, bytes, id);
+		}
+		expect_nothing(&pair);
+	}
+	cr_assert_gt(n_skips, 100);
+	ring_pair_deinit(&pair);
+}
+
+Test(room, padding_keeps_no_room_from_the_largest_frame, .timeout = 10)
+{
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, LARGE);
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t kept;
+
+		/* One frame is held while others pass: with that alone outstanding the largest
+		 * fits. */
+		for (unsigned n = 0; n < i / 2; n++) {
+			cr_assert_eq(put(&pair, 0, n), 0);
+			get(&pair, IPCI_KIND_REQUEST, 0, n);
+		}
+		cr_assert_eq(put(&pair, 5000, 1), 0);
+		(void)skip_padding(&pair);
+		kept = hold(&pair, 5000, 1);
+		for (unsigned n = 0; n < i; n++) {
+			cr_assert_eq(put(&pair, 0, n), 0);
+			cr_assert(!skip_padding(&pair), "padding behind a frame that is held");
+			(void)expect(&pair, IPCI_KIND_REQUEST, 0, n);
+			pair.b.rx.tail += LINE;
+			(void)ipci_consumer_publish(&pair.b.rx);
+		}
+		cr_assert(ipci_consumer_may_keep(&pair.b.rx));
+		cr_assert_eq(put(&pair, LARGE_PAYLOAD_MAX, 2), 0);
+		(void)expect(&pair, IPCI_KIND_REQUEST, LARGE_PAYLOAD_MAX, 2);
+		pair.b.rx.tail += ipci_frame_bytes(0, LARGE_PAYLOAD_MAX);
+		ipci_consumer_release(&pair.b.rx, kept);
+		(void)ipci_consumer_publish(&pair.b.rx);
+		go_round(&pair, 0);
+	}
+	ring_pair_deinit(&pair);
+}
