@@ -305,9 +305,12 @@ static void free_after_fork(struct ipc_channel *channel)
 		free(channel->calls[i].text);
 		free(channel->calls[i].parked);
 	}
-	if (channel->inbox)
-		ipci_consumer_deinit(&channel->inbox->rx);
-	free(channel->inbox);
+	if (channel->inbox) {
+		/* What was kept is released later: its bytes are not here, its bookkeeping is. */
+		channel->inbox->channel = NULL;
+		channel->inbox->half = (struct ipci_half){};
+		ipci_inbox_free_if_idle(channel->inbox);
+	}
 	free(channel->calls);
 	free(channel->methods);
 	free(channel);

@@ -637,6 +637,8 @@ IPC_PUBLIC void ipc_loop_free(ipc_loop *loop)
 		ipc_server_free(IPCI_CONTAINER_OF(loop->servers.next, struct ipc_server, link));
 	while (!ipci_list_empty(&loop->channels))
 		ipci_channel_discard(IPCI_CONTAINER_OF(loop->channels.next, struct ipc_channel, link));
+	if (ipci_forked(loop))
+		ipci_turn_end_borrow(loop);
 	while (!ipci_list_empty(&loop->watches)) {
 		struct ipci_watch *watch = IPCI_CONTAINER_OF(loop->watches.next, struct ipci_watch, link);
 

@@ -196,7 +196,10 @@ static struct ipc_loop *release(struct ipc_msg *msg)
 
 	if (msg->flags & IPC_MSG_IN_PLACE) {
 		loop = inbox->loop;
-		if (!ipci_forked(loop))
+		/* In a forked child there is no ring to give back. */
+		if (ipci_forked(loop) && inbox->channel)
+			ipci_consumer_release(&inbox->rx, msg->token);
+		else
 			inbox_release(inbox, msg->token);
 	} else if (msg->data == parked->data) {
 		loop = parked->loop;
