@@ -329,7 +329,7 @@ static int run_peer(const struct world *world, void *arg)
 	if (r < 0)
 		return fail(peer, ipc_loop_error(loop), r);
 	ipc_loop_free(loop);
-	return 0;
+	return leaked();
 }
 
 static void run_both(size_t size_bytes, uint32_t wait)

@@ -70,5 +70,5 @@ int serve_echo(const struct world *world, void *arg)
 	if (r < 0)
 		fprintf(stderr, "echo server: %s; %s\n", strerror(-r), ipc_loop_error(loop));
 	ipc_loop_free(loop);
-	return r < 0;
+	return r < 0 || leaked();
 }

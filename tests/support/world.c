@@ -52,6 +52,30 @@ static const char policy[] =
 	"  stranger:\n"
 	"    identity: { uid: %1$u }\n";
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+
+/*
+ * What Criterion itself leaks is suppressed by its name, which is on every test's stack. So stacks
+ * are cut where only the caller's name is left.
+ */
+__attribute__((__visibility__("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "malloc_context_size=2";
+}
+
+bool leaked(void)
+{
+	return __lsan_do_recoverable_leak_check() != 0;
+}
+#else
+bool leaked(void)
+{
+	return false;
+}
+#endif
+
 uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -139,6 +163,7 @@ void world_stop(struct world *world)
 	}
 	world->broker = 0;
 	(void)nftw(world->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	cr_expect(!leaked(), "something was not freed");
 }
 
 const char *world_socket(const struct world *world, const char *workload)

@@ -12,6 +12,7 @@
 #ifndef TESTS_SUPPORT_WORLD_H
 #define TESTS_SUPPORT_WORLD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -62,6 +63,12 @@ int serve_echo(const struct world *world, void *echo_server);
 void slay(pid_t pid);
 /* Waits for it to end by itself, and says with which status; 1000 + signal if one ended it. */
 int reap(pid_t pid);
+
+/*
+ * Under AddressSanitizer: is there memory that nobody points to? Says which on standard error. world_stop() asks, and so
+ * should who is spawned, when it has freed all it had.
+ */
+bool leaked(void);
 
 uint64_t now_ns(void);
 
