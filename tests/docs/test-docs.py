@@ -222,7 +222,7 @@ def every_exported_function_and_program_has_a_manual_page():
         raise Skip("no scdoc when this was built")
     pages = {os.path.basename(page) for page in options.man}
     functions = re.findall(r"^\s+(ipc_\w+);", read("libipc/channel/libipc.map"), re.M)
-    expected = {f"{name}.3" for name in functions} | {"libipc.7", "ipc.1", "ipc-gen.1", "ipc-broker.8", "ipc-policy.5"}
+    expected = {f"{name}.3" for name in functions} | {"libipc.7", "ipc.1", "ipc-bench.1", "ipc-gen.1", "ipc-broker.8", "ipc-policy.5"}
     same("pages that are missing", sorted(expected - pages), [])
 
 
