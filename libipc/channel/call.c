@@ -128,23 +128,29 @@ static int channel_error(const struct ipc_channel *channel)
 	return channel->error ? channel->error : -ENOTCONN;
 }
 
-static int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes, struct ipc_room *room)
+/* No room, or no peer to be believed. */
+__attribute__((__noinline__)) static int no_room(struct ipc_channel *channel, uint64_t frame_bytes, int why)
+{
+	if (why == -EAGAIN) {
+		channel->room_wanted = frame_bytes;
+		channel->room_short = true;
+		/* A cold channel is armed for frames alone. */
+		ipci_channel_set_hot(channel);
+	} else {
+		ipci_channel_lose(channel, why, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+	}
+	return why;
+}
+
+static inline int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes, struct ipc_room *room)
 {
 	struct ipc_channel *channel = call->channel;
 	uint8_t *at;
 	int r;
 
 	r = ipci_producer_reserve(&channel->tx, ext_bytes, max_bytes, &at);
-	if (r < 0) {
-		if (r == -EAGAIN) {
-			channel->room_wanted = ipci_frame_bytes(ext_bytes, max_bytes);
-			/* A cold channel is armed for frames alone. */
-			ipci_channel_set_hot(channel);
-		} else {
-			ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
-		}
-		return r;
-	}
+	if (__builtin_expect(r < 0, 0))
+		return no_room(channel, ipci_frame_bytes(ext_bytes, max_bytes), r);
 	channel->room_call = call;
 	channel->room_bytes = max_bytes;
 	room->data = at + ext_bytes;
@@ -380,6 +386,7 @@ static void outbox_add(struct ipc_call *call)
 	struct ipc_channel *channel = call->channel;
 
 	ipci_list_append(&channel->outbox, &call->outbox);
+	channel->outbox_used = true;
 	/* With a room open the next commit's turn sends it: the room is the ring's newest place. */
 	if (!channel->room_call)
 		(void)ipci_outbox_flush(channel);

@@ -257,7 +257,7 @@ __attribute__((__noinline__)) static int take_error(struct ipc_call *call, const
 		      struct ipc_call *want)
 {
 	const int status = (int)(view->method & IPCI_STATUS_MASK);
-	uint8_t copy[IPCI_ERROR_TEXT_MAX + 1 + 7];
+	uint8_t copy[IPCI_ERROR_TEXT_MAX + 1 + 15];
 
 	if (view->payload_bytes > IPCI_ERROR_TEXT_MAX || status < IPC_CANCELLED || status > IPC_UNAUTHENTICATED ||
 	    view->method & ~(uint32_t)(IPCI_STATUS_MASK | IPCI_STATUS_NOT_EXECUTED))
@@ -329,6 +329,7 @@ static int report_writable(struct ipc_channel *channel, struct ipc_event *event)
 	if (r == 0 || channel->room_call)
 		return IPCI_LOOK_NOTHING;
 	channel->room_wanted = 0;
+	channel->room_short = false;
 	channel->call_wanted = false;
 	*event = (struct ipc_event){
 		.kind = IPC_EVENT_WRITABLE,
@@ -344,6 +345,7 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 {
 	if (!ipci_list_empty(&channel->outbox) && ipci_outbox_flush(channel) < 0)
 		return IPCI_LOOK_AGAIN;
+	channel->outbox_used = !ipci_list_empty(&channel->outbox);
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
 	/* What the broker revoked is not read any more. */
@@ -357,9 +359,7 @@ int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_c
 	struct ipci_view view;
 	int r;
 
-	if (__builtin_expect(channel->room_wanted || channel->call_wanted || channel->wake_owed ||
-				     channel->closed_by_broker || !ipci_list_empty(&channel->outbox),
-			     0)) {
+	if (__builtin_expect(channel->aside != 0, 0)) {
 		r = look_aside(channel, event);
 		if (r != IPCI_LOOK_NOTHING)
 			return r;

@@ -410,18 +410,19 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 }
 
 /*
- * The first sight, for as long as a peer that answers at once takes: the hot channels' commit words and little else.
- * IPCI_LOOK_EVENT; IPCI_LOOK_AGAIN there is something for look(); IPCI_LOOK_NOTHING.
+ * The first sight: the hot channels' commit words and little else, @n times over, for as long as a peer that answers at
+ * once takes. IPCI_LOOK_EVENT; IPCI_LOOK_AGAIN there is something for look(); IPCI_LOOK_NOTHING.
  */
-static int glance(struct ipc_loop *loop, struct ipc_event *event)
+static inline int glance(struct ipc_loop *loop, struct ipc_event *event, unsigned n)
 {
-	for (unsigned n = 0; n < GLANCES; n++) {
+	for (unsigned i = 0; i < n; i++) {
 		for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 			struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
 
 			if (ipci_consumer_ready(&channel->inbox->rx))
-				return ipci_quick_request(channel, event) ? IPCI_LOOK_EVENT : IPCI_LOOK_AGAIN;
-			if (n == GLANCES_BEFORE_REST)
+				return l->next == &loop->hot && ipci_quick_request(channel, event) ? IPCI_LOOK_EVENT :
+												     IPCI_LOOK_AGAIN;
+			if (i == GLANCES_BEFORE_REST)
 				ipci_channel_rest(channel);
 		}
 		if (atomic_load_explicit(&loop->posted, memory_order_relaxed) == IPCI_POSTED_NOW)
@@ -440,15 +441,13 @@ IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t ti
 		return -ECHILD;
 	ipci_turn_begin(loop);
 	(void)look_around(loop);
-	r = look(loop, event);
-	if (r == IPCI_LOOK_NOTHING && timeout_ns && loop->spin.max_ns) {
-		r = glance(loop, event);
-		if (r == IPCI_LOOK_AGAIN)
-			r = look(loop, event);
-	}
+	r = IPCI_LOOK_AGAIN;
+	if (!has_ready(loop))
+		r = glance(loop, event, timeout_ns && loop->spin.max_ns ? GLANCES : 1);
 	if (__builtin_expect(r == IPCI_LOOK_EVENT, 1))
 		return 1;
-	if (r < 0)
+	r = look(loop, event);
+	if (r < 0 || r == IPCI_LOOK_EVENT)
 		return r;
 	return next_slowly(loop, event, timeout_ns);
 }

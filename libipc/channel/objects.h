@@ -119,19 +119,27 @@ struct ipc_channel {
 	uint64_t room_bytes;        /* what it asked for */
 	uint64_t call_seq;          /* client: of the last call made; server: of the last seen */
 	int error;                  /* 0 open; else why nothing more is sent: -EPIPE, -EPROTO, -EACCES … */
-	bool wake_owed;             /* IPC_MORE: the peer was not told yet */
+	/* What keeps a look from going straight to the frames: any of these. */
+	union {
+		struct {
+			bool wake_owed;        /* IPC_MORE: the peer was not told yet */
+			bool call_wanted;      /* WRITABLE is owed when a call slot is free */
+			bool room_short;       /* room_wanted is not 0 */
+			bool outbox_used;      /* the outbox may not be empty */
+			bool closed_by_broker; /* with error_by_broker */
+		};
+		uint64_t aside;
+	};
 	bool hot;
 	bool hung_up;
 	bool stalled;     /* server: a request waits until there is room for its reply */
 	bool peer_closed; /* its state says that no more frames come */
-	bool closed_by_broker;
 	int error_by_broker; /* -errno, with closed_by_broker */
 	struct ipci_sleep sleep;
 	struct ipci_spin spin;
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
 	uint64_t room_wanted; /* 0, or the frame bytes for which WRITABLE is owed */
-	bool call_wanted;     /* WRITABLE is owed when a call slot is free */
 	struct ipci_list outbox;
 	struct ipc_writer writer;
 

@@ -32,6 +32,7 @@ struct ipci_consumer {
 	struct ipci_control *own;        /* own control page: `consumed` is ours to write */
 	const struct ipci_control *peer; /* the peer's, read-only */
 	uint64_t ring_bytes;
+	uint32_t plain_max_bytes; /* payloads up to this are copied, and fit the ring */
 	uint64_t tail;      /* where the next frame begins: the only authority */
 	uint64_t published; /* what own->consumed says */
 	uint64_t n_frames;
@@ -147,17 +148,18 @@ void ipci_consumer_deinit(struct ipci_consumer *c);
 
 /*
  * Copies @bytes that the peer may be rewriting. Each is loaded once; what arrives is private and stays as it is.
- * @dst has room for @bytes rounded up to 8, and so has the source: a frame is whole lines.
+ * @dst has room for @bytes rounded up to 16, and so has the source: a frame is whole lines.
  */
 static inline void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes)
 {
-	typedef uint64_t __attribute__((__may_alias__)) word;
-	typedef uint64_t __attribute__((__may_alias__, __aligned__(1))) unaligned_word;
-	unaligned_word *to = dst;
-	const volatile word *from = (const volatile word *)(const void *)src;
+	/* Two words at a time; the source is 16-byte aligned, as payloads and extensions are. */
+	typedef uint64_t __attribute__((__vector_size__(16), __may_alias__)) pair;
+	typedef uint64_t __attribute__((__vector_size__(16), __may_alias__, __aligned__(1))) unaligned_pair;
+	unaligned_pair *to = dst;
+	const volatile pair *from = (const volatile pair *)(const void *)src;
 
 	/* Volatile: a compiler may not read a word twice, or turn the loop into a copy that does. */
-	for (uint32_t i = 0; i < (bytes + 7) / 8; i++)
+	for (uint32_t i = 0; i < (bytes + 15) / 16; i++)
 		to[i] = from[i];
 }
 

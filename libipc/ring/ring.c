@@ -34,6 +34,9 @@ void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *pe
 		.own = (struct ipci_control *)(void *)own,
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
+		.plain_max_bytes = (uint32_t)(ipci_payload_max_bytes(ring_bytes) < IPCI_RING_NEVER_HELD_BYTES ?
+						      ipci_payload_max_bytes(ring_bytes) :
+						      IPCI_RING_NEVER_HELD_BYTES),
 	};
 }
 
