@@ -60,7 +60,7 @@ struct ipc_channel_info {
  *
  * Return: 0; -EACCES no policy rule allows any of the service's methods (ipc_loop_error() names it);
  *         -ETIMEDOUT nobody serves it, or the server did not answer; -EDQUOT a limit of the policy;
- *         -EPROTO the server's half failed its checks; -EINVAL; -E2BIG; -ENOTCONN the broker is gone;
+ *         -EPIPE the server died meanwhile; -EPROTO the server's half failed its checks; -EINVAL; -E2BIG; -ENOTCONN the broker is gone;
  *         -EHOSTUNREACH the kernel cannot pass the descriptors (gVisor); -ENOMEM, -EMFILE; -ECHILD.
  */
 IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service, const struct ipc_open_opts *opts,

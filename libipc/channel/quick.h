@@ -27,6 +27,7 @@ static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t k
 		return false;
 	if (*(const volatile uint16_t *)&frame->kind != kind)
 		return false;
+	view->kind = kind;
 	view->method = *(const volatile uint16_t *)&frame->method;
 	view->call_id = *(const volatile uint64_t *)&frame->call_id;
 	view->payload_bytes = commit - 1;

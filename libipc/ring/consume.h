@@ -104,7 +104,7 @@ static inline uint64_t ipci_consumer_given_back(const struct ipci_consumer *c)
 static inline void ipci_consumer_take(struct ipci_consumer *c, const struct ipci_view *view)
 {
 	c->tail += view->frame_bytes;
-	c->n_frames++;
+	c->n_frames += view->kind != IPCI_KIND_PADDING;
 }
 
 /* Is a quarter of the ring given back that the peer does not know of? */
