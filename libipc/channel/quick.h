@@ -11,29 +11,11 @@
 
 #include "objects.h"
 
-/*
- * A frame without extensions whose payload is copied, on a channel where nothing else asks for attention. Each word of
- * the header is loaded once. False: not plain, nothing was taken.
- */
+/* A plain frame of that kind, on a channel where nothing else asks for attention. */
 static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t kind, struct ipci_view *view)
 {
-	const struct ipci_consumer *rx = &channel->inbox->rx;
-	const struct ipci_frame *frame = ipci_consumer_frame(rx);
-	/* FRAME acquire: pairs with the release in ipci_producer_push(). */
-	const uint32_t commit = atomic_load_explicit(&frame->commit, IPCI_FRAME_ACQUIRE);
-
-	/* 0 wraps round to more than any payload has. */
-	if (channel->aside || commit - 1 > rx->plain_max_bytes || !channel->loop->snapshot)
-		return false;
-	if (*(const volatile uint16_t *)&frame->kind != kind)
-		return false;
-	view->kind = kind;
-	view->method = *(const volatile uint16_t *)&frame->method;
-	view->call_id = *(const volatile uint64_t *)&frame->call_id;
-	view->payload_bytes = commit - 1;
-	view->frame_bytes = ipci_frame_bytes(0, commit - 1);
-	view->payload = (const uint8_t *)(frame + 1);
-	return true;
+	return !channel->aside && channel->loop->snapshot &&
+	       ipci_consumer_peek_plain(&channel->inbox->rx, kind, view);
 }
 
 /* The payload of a plain frame, copied; the frame is taken. */

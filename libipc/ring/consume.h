@@ -94,6 +94,28 @@ static inline int ipci_consumer_peek(const struct ipci_consumer *c, struct ipci_
 	return 1;
 }
 
+/*
+ * The same for the plain frame that nearly every message is: of that @kind, without extensions, its payload of a size
+ * that is copied. False: nothing is there, or something else, and ipci_consumer_peek() decides.
+ */
+static inline bool ipci_consumer_peek_plain(const struct ipci_consumer *c, uint32_t kind, struct ipci_view *ret)
+{
+	const struct ipci_frame *frame = ipci_consumer_frame(c);
+	/* FRAME acquire: pairs with the release in ipci_producer_push(). */
+	const uint32_t commit = atomic_load_explicit(&frame->commit, IPCI_FRAME_ACQUIRE);
+
+	/* 0 wraps round to more than any payload has. */
+	if (commit - 1 > c->plain_max_bytes || *(const volatile uint16_t *)&frame->kind != kind)
+		return false;
+	ret->kind = kind;
+	ret->method = *(const volatile uint16_t *)&frame->method;
+	ret->call_id = *(const volatile uint64_t *)&frame->call_id;
+	ret->payload_bytes = commit - 1;
+	ret->frame_bytes = ipci_frame_bytes(0, commit - 1);
+	ret->ext = ret->payload = (const uint8_t *)(frame + 1);
+	return true;
+}
+
 /* Where the peer may write again, once it is told: everything before the oldest frame held in place. */
 static inline uint64_t ipci_consumer_given_back(const struct ipci_consumer *c)
 {
