@@ -365,8 +365,11 @@ int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_c
 			return r;
 	}
 	r = ipci_consumer_peek(&channel->inbox->rx, &view);
-	if (r == 0)
+	if (r == 0) {
+		/* The request that waited for room may have been taken back: its frame is the peer's to write. */
+		channel->stalled = false;
 		return look_for_end(channel);
+	}
 	if (r < 0)
 		return poison(channel, "a frame of impossible length or with unknown extensions");
 	if (channel->at_server)

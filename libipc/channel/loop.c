@@ -183,6 +183,16 @@ static int look_around(struct ipc_loop *loop)
 
 /* ── sleep ── */
 
+/* Is there a WRITABLE to report? Exactly what report_writable() asks: else the loop neither reports it nor sleeps. */
+static bool is_writable(struct ipc_channel *channel)
+{
+	if (channel->room_call || (!channel->room_wanted && !channel->call_wanted))
+		return false;
+	if (channel->call_wanted && !channel->free_calls)
+		return false;
+	return !channel->room_wanted || ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0;
+}
+
 /* May the channel's thread sleep? Called after arming: the last look at everything that could have come. */
 static bool is_quiet(struct ipc_channel *channel)
 {
@@ -205,10 +215,7 @@ static bool is_quiet(struct ipc_channel *channel)
 	if (!channel->room_call && !ipci_list_empty(&channel->outbox) &&
 	    ipci_producer_has_room(&channel->tx, OUTBOX_FRAME_MAX_BYTES) != 0)
 		return false;
-	if (!channel->room_call && channel->room_wanted &&
-	    ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0)
-		return false;
-	return !(channel->call_wanted && channel->free_calls);
+	return !is_writable(channel);
 }
 
 static uint32_t wants(const struct ipc_channel *channel, uint32_t frames, uint32_t space)

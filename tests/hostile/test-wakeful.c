@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a peer leaves behind keeps nobody awake. A peer need not do anything to cost a processor: a
+ * state that the loop neither sleeps on nor gets rid of is enough. So each of these ends in a loop
+ * that has nothing to do and says so: its fd is not readable, and a host would sleep. Nor may a
+ * peer that was closed stay for as long as it likes.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <criterion/criterion.h>
+
+#include "pair.h"
+#include "peer.h"
+
+static struct pair pair;
+static struct peer peer;
+static ipc_channel *victim; /* a client's, to the peer */
+static unsigned n_lost;
+
+static void serve(struct pair *p, struct ipc_event *event)
+{
+	if (event->kind == IPC_EVENT_CHANNEL && event->status < 0)
+		n_lost++;
+	answer_echo(p, event);
+}
+
+/* The peer as a client of the pair's server. */
+static void start_client(void)
+{
+	pair_start(&pair, NULL);
+	pair.server.on_event = serve;
+	peer_connect(&peer, world_socket(&pair.world, "web"));
+	peer_ask(&peer);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_CHANNEL] == 2);
+	peer_joined(&peer);
+}
+
+/* The peer as a server, and a client on the pair's server's loop. */
+static void start_server(void)
+{
+	struct ipc_open_opts opts = {.size = sizeof(opts),
+				     .flags = IPC_OPEN_ASYNC,
+				     .ring_bytes = RING};
+
+	pair_start(&pair, NULL);
+	peer_connect(&peer, world_socket(&pair.world, "web"));
+	peer_offer(&peer);
+	cr_assert_eq(ipc_open(pair.server.loop, &mirror_service, &opts, &victim), 0);
+	peer_accept(&peer);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_CHANNEL] == 2);
+	cr_assert_eq(pair.server.last.status, 0, "%s", ipc_loop_error(pair.server.loop));
+}
+
+static void stop(void)
+{
+	peer_close(&peer);
+	pair_stop(&pair);
+}
+
+/* The loop has nothing to report, and a host may sleep on it. */
+static void expect_asleep(void)
+{
+	struct pollfd poll_fd = {.fd = ipc_loop_fd(pair.server.loop), .events = POLLIN};
+	struct ipc_event event;
+
+	pair_settle(&pair);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(ipc_loop_next(pair.server.loop, &event, 0), 0);
+	cr_assert_eq(poll(&poll_fd, 1, 0), 0, "the loop says that there is something");
+}
+
+static uint64_t n_unread(void)
+{
+	return peer.head - atomic_load(&other_control(&peer)->consumed);
+}
+
+/* Requests until one stays where it is, because nobody reads the answers. */
+static void stall(void)
+{
+	for (uint32_t slot = 0; slot < 16; slot++) {
+		(void)peer_request(&peer, slot, ECHO, 3800);
+		pair_settle(&pair);
+		if (n_unread() >= 3800)
+			return;
+	}
+	cr_assert_fail("the server never stalled");
+}
+
+Test(wakeful, a_request_that_waited_for_room_and_is_withdrawn, .timeout = 30)
+{
+	const uint64_t bytes = ipci_frame_bytes(0, 3800);
+	struct raw_frame frame;
+	uint8_t *ring;
+
+	start_client();
+	stall();
+	ring = peer.own.base + peer.own.ring_offset;
+	atomic_store(
+		&((struct ipci_frame *)(void *)(ring + ((peer.head - bytes) & (RING - 1))))->commit,
+		0);
+	/* Now there is room, and no request. */
+	while (peer_take(&peer, &frame))
+		;
+	expect_asleep();
+	stop();
+}
+
+/* The client wants room for a large request, and has made all the calls that it may. */
+static void want_room_and_call(void)
+{
+	struct ipc_room room;
+	ipc_call *call;
+
+	(void)send_call(victim, 0, 3000, 1, NULL);
+	(void)send_call(victim, 0, 3000, 2, NULL);
+	for (unsigned i = 2; i < 15; i++)
+		(void)send_call(victim, 0, 30, i, NULL);
+	cr_assert_eq(ipc_begin(victim, 0, 3000, NULL, &call, &room), -EAGAIN);
+	(void)send_call(victim, 0, 30, 15, NULL);
+	cr_assert_eq(ipc_begin(victim, 0, 30, NULL, &call, &room), -EAGAIN);
+	expect_asleep();
+}
+
+static void expect_writable(void)
+{
+	unsigned before = pair.server.n[IPC_EVENT_WRITABLE];
+
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_WRITABLE] == before + 1);
+	expect_asleep();
+	stop();
+}
+
+static void answer(uint64_t call_id)
+{
+	peer_put(&peer,
+		 (struct raw_frame){.commit = 11, .kind = IPCI_KIND_REPLY, .call_id = call_id},
+		 0x33);
+}
+
+Test(wakeful, a_server_that_reads_all_and_answers_nothing, .timeout = 30)
+{
+	struct raw_frame frame;
+
+	start_server();
+	want_room_and_call();
+	while (peer_take(&peer, &frame))
+		;
+	expect_asleep();
+	answer(frame.call_id);
+	expect_writable();
+}
+
+Test(wakeful, a_server_that_answers_and_never_says_that_it_read, .timeout = 30)
+{
+	struct raw_frame frame;
+	unsigned before;
+
+	start_server();
+	want_room_and_call();
+	before = pair.server.n[IPC_EVENT_MESSAGE];
+	cr_assert(peer_take(&peer, &frame));
+	atomic_store(&peer_control(&peer)->consumed, 0);
+	answer(frame.call_id);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_MESSAGE] == before + 1);
+	expect_asleep();
+	atomic_store(&peer_control(&peer)->consumed, peer.tail);
+	peer_ring(&peer);
+	expect_writable();
+}
+
+/* Nothing is writable while a room is open, whatever becomes free meanwhile. */
+Test(wakeful, a_call_that_becomes_free_while_a_room_is_open, .timeout = 30)
+{
+	struct raw_frame frame;
+	struct ipc_room room;
+	struct ipc_msg msg;
+	ipc_call *calls[16], *call;
+
+	start_server();
+	for (unsigned i = 0; i < 16; i++)
+		calls[i] = send_call(victim, 0, 30, i, NULL);
+	cr_assert_eq(ipc_begin(victim, 0, 30, NULL, &call, &room), -EAGAIN);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert(peer_take(&peer, &frame));
+		answer(frame.call_id);
+	}
+	/* Both are waited for by themselves: the first is free while the second is waited for. */
+	cr_assert_eq(ipc_receive(calls[0], &msg), 0);
+	cr_assert_eq(ipc_receive(calls[1], &msg), 0);
+	cr_assert_eq(ipc_begin(victim, 0, 30, NULL, &call, &room), 0);
+	expect_asleep();
+	ipc_abort(call);
+	expect_writable();
+}
