@@ -12,39 +12,36 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The bits of a last word of which @bytes are there, as they lie in memory. */
+/* The first @bytes, 0 to 7, of a word that lies in memory little-endian, as everything of libipc
+ * does. */
 static inline uint64_t payload_tail(uint64_t word, size_t bytes)
 {
-	uint64_t tail = 0;
-
-	memcpy(&tail, &word, bytes);
-	return tail;
+	return word & ((UINT64_C(1) << 8 * bytes) - 1);
 }
 
 static inline void payload_write(void *data, size_t bytes, uint64_t seed)
 {
 	uint8_t *to = data;
 	uint64_t word = seed;
-	size_t i;
 
-	for (i = 0; i + sizeof(word) <= bytes; i += sizeof(word), word++)
-		memcpy(to + i, &word, sizeof(word));
-	memcpy(to + i, &word, bytes - i);
+	for (; bytes >= sizeof(word); bytes -= sizeof(word), to += sizeof(word), word++)
+		memcpy(to, &word, sizeof(word));
+	for (; bytes; bytes--, word >>= 8)
+		*to++ = (uint8_t)word;
 }
 
 static inline uint64_t payload_sum(const void *data, size_t bytes)
 {
 	const uint8_t *from = data;
 	uint64_t word, sum = 0;
-	size_t i;
 
-	for (i = 0; i + sizeof(word) <= bytes; i += sizeof(word)) {
-		memcpy(&word, from + i, sizeof(word));
+	for (; bytes >= sizeof(word); bytes -= sizeof(word), from += sizeof(word)) {
+		memcpy(&word, from, sizeof(word));
 		sum += word;
 	}
-	word = 0;
-	memcpy(&word, from + i, bytes - i);
-	return sum + word;
+	for (size_t i = 0; i < bytes; i++)
+		sum += (uint64_t)from[i] << 8 * i;
+	return sum;
 }
 
 /* What payload_sum() says of what payload_write() wrote. */
