@@ -53,15 +53,26 @@ static void outgoing_free(struct ipci_peer *peer, struct outgoing *outgoing)
 	free(outgoing);
 }
 
+/* Takes nothing: what lies in the queue stays there. */
+static bool is_next_with_fds(int fd)
+{
+	char byte;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) >= 0 && msg.msg_flags & MSG_CTRUNC;
+}
+
 /*
  * Ends a connection such that its last packets are read: what the peer sent and nobody read would
  * turn its next receive into an error. After the shutdown nothing more arrives. The queue may hold
- * anybody's descriptors.
+ * anybody's descriptors, and more of them than the broker has room for: these are never taken, but
+ * closed with the socket.
  */
 static void hang_up(int fd, struct ipci_packet *scratch)
 {
 	(void)shutdown(fd, SHUT_RD);
-	for (unsigned i = 0; i < DRAIN_MAX; i++) {
+	for (unsigned i = 0; i < DRAIN_MAX && !is_next_with_fds(fd); i++) {
 		unsigned n_fds;
 		ssize_t n = ipci_packet_recv(fd, scratch->data, sizeof(scratch->data), NULL, 0,
 					     &n_fds);

@@ -10,7 +10,9 @@
 #define IPCI_MEMORY_DISPOSE_H
 
 #define IPCI_DISPOSE_THREADS_MAX 4u
-#define IPCI_DISPOSE_QUEUE_MAX 1024u
+/* 64 packets with as many descriptors as the kernel lets one carry, as a broker may get in one
+ * batch. */
+#define IPCI_DISPOSE_QUEUE_MAX 16384u
 
 /* Takes @fd (any fd, also -EBADF): closes it soon. Never blocks. Any thread. Keeps errno. */
 void ipci_fd_dispose(int fd);

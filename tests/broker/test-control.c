@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,8 +304,8 @@ Test(control, an_oversized_message_ends_the_connection)
 	expect_unharmed();
 }
 
-/* Sends a good HELLO with @n descriptors beside it. */
-static void send_with_fds(int socket, unsigned n)
+/* Sends a good HELLO with @n copies of @fd beside it. False: the broker's queue is full. */
+static bool try_send_with_fds(int socket, unsigned n, int fd)
 {
 	static int fds[253];
 	union {
@@ -322,11 +323,20 @@ static void send_with_fds(int socket, unsigned n)
 	cr_assert_eq(rig_finish(&packet), 0);
 	iov = (struct iovec){packet.data, packet.n};
 	for (unsigned i = 0; i < n; i++)
-		fds[i] = socket;
+		fds[i] = fd;
 	msg.msg_controllen = CMSG_SPACE(sizeof(int) * n);
 	control.align = (struct cmsghdr){CMSG_LEN(sizeof(int) * n), SOL_SOCKET, SCM_RIGHTS};
 	memcpy(CMSG_DATA(&control.align), fds, sizeof(int) * n);
-	cr_assert_geq(sendmsg(socket, &msg, MSG_NOSIGNAL), 0, "%s", strerror(errno));
+	if (sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return true;
+	cr_assert(errno == EAGAIN || errno == EPIPE || errno == ECONNRESET || errno == ETOOMANYREFS,
+		  "%s", strerror(errno));
+	return false;
+}
+
+static void send_with_fds(int socket, unsigned n)
+{
+	cr_assert(try_send_with_fds(socket, n, socket));
 }
 
 Test(control, descriptors_that_nobody_asked_for_end_the_connection)
@@ -343,6 +353,27 @@ Test(control, descriptors_that_nobody_asked_for_end_the_connection)
 		rig_expect_end(evil);
 		close(evil);
 	}
+	expect_unharmed();
+}
+
+/* None of them is one that closes at once, and all come sooner than they can be closed. */
+Test(control, queues_full_of_descriptors_leave_none_behind)
+{
+	int other = eventfd(0, EFD_CLOEXEC), evil[8];
+
+	kill(rig.pid, SIGSTOP);
+	for (unsigned i = 0; i < 8; i++) {
+		unsigned n = 0;
+
+		evil[i] = rig_dial(&rig, "evil");
+		while (try_send_with_fds(evil[i], 253, other))
+			n++;
+		cr_assert_geq(n, 10);
+	}
+	kill(rig.pid, SIGCONT);
+	for (unsigned i = 0; i < 8; i++)
+		close(evil[i]);
+	close(other);
 	expect_unharmed();
 }
 
