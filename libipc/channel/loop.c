@@ -416,12 +416,25 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 	}
 }
 
+/* The one busy channel's next request is not there yet: see ipci_patience. With more channels one of them may be ready. */
+static inline void be_patient(struct ipc_loop *loop)
+{
+	struct ipc_channel *channel = IPCI_CONTAINER_OF(loop->hot.next, struct ipc_channel, hot_link);
+
+	if (loop->hot.next == &loop->hot || loop->hot.next != loop->hot.prev)
+		return;
+	ipci_patience_wait(&channel->patience);
+	ipci_patience_learn(&channel->patience, ipci_consumer_ready(&channel->inbox->rx));
+}
+
 /*
  * The first sight: the hot channels' commit words and little else, @n times over, for as long as a peer that answers at
  * once takes. IPCI_LOOK_EVENT; IPCI_LOOK_AGAIN there is something for look(); IPCI_LOOK_NOTHING.
  */
 static inline int glance(struct ipc_loop *loop, struct ipc_event *event, unsigned n)
 {
+	if (n > 1)
+		be_patient(loop);
 	for (unsigned i = 0; i < n; i++) {
 		for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 			struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);

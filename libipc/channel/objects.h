@@ -137,6 +137,7 @@ struct ipc_channel {
 	int error_by_broker; /* -errno, with closed_by_broker */
 	struct ipci_sleep sleep;
 	struct ipci_spin spin;
+	struct ipci_patience patience; /* with a reply, or with the next request */
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
 	uint64_t room_wanted; /* 0, or the frame bytes for which WRITABLE is owed */

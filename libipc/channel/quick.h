@@ -25,6 +25,8 @@ static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipc
 	struct ipci_consumer *rx = &channel->inbox->rx;
 	uint8_t *data = loop->snapshot->data;
 
+	/* The answer, or the next request, is written soon. */
+	ipci_producer_own_next(&channel->tx);
 	ipci_snapshot(data, view->payload, view->payload_bytes);
 	ipci_consumer_take(rx, view);
 	if (__builtin_expect(ipci_consumer_should_publish(rx), 0))

@@ -111,6 +111,15 @@ static bool glance(struct ipc_channel *channel)
 	return false;
 }
 
+/* A request just went out: its reply is not there yet, and looking for it too early would only delay it. */
+static void be_patient(struct ipc_channel *channel)
+{
+	if (!channel->spin.max_ns)
+		return;
+	ipci_patience_wait(&channel->patience);
+	ipci_patience_learn(&channel->patience, ipci_consumer_ready(&channel->inbox->rx));
+}
+
 static int give_up(struct ipc_call *call)
 {
 	ipci_call_expired(call);
@@ -176,6 +185,7 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
 	}
 	ipci_turn_begin(call->channel->loop);
 	ipci_channel_set_hot(call->channel);
+	be_patient(call->channel);
 	r = wait_for_call(call, msg);
 	if (r < 0)
 		(void)ipci_timer_add(call);

@@ -175,6 +175,20 @@ static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_by
 	return 0;
 }
 
+/*
+ * Fetches the line where the next frame will begin, to be written to: the peer, which looks at it, has a copy, and taking
+ * that away costs half a round trip. A hint: nothing is changed, whoever's the bytes are.
+ */
+static inline void ipci_producer_own_next(const struct ipci_producer *p)
+{
+#if defined(__x86_64__)
+	/* Not __builtin_prefetch(): without -mprfchw that is a prefetch to read. Old cores take it for a no-op. */
+	__asm__ volatile("prefetchw %0" : : "m"(*ipci_producer_frame(p, p->head)));
+#else
+	__builtin_prefetch(ipci_producer_frame(p, p->head), 1, 3);
+#endif
+}
+
 /* Forgets the open room. What was written into it is beyond a commit word of 0. */
 static inline void ipci_producer_abort(struct ipci_producer *p)
 {

@@ -55,6 +55,29 @@ static inline void ipci_spin_learn(struct ipci_spin *spin, uint64_t waited_ns)
 	spin->budget_ns = want > floor ? want : floor;
 }
 
+/*
+ * How long not to look after a message went out whose answer is awaited, learned from whether the first look was early.
+ *
+ * A look that is too early costs more than one that is a little late: it takes a copy of the line that the peer is about
+ * to write to, and the peer must take that away again, at up to half a round trip. So a first look that finds nothing
+ * counts three times as much as one that finds something, which settles where most first looks are just late enough. Under
+ * a stream, where something is always there, it falls to nothing.
+ */
+#define IPCI_PATIENCE_STEP 16u               /* parts of a pause */
+#define IPCI_PATIENCE_MAX (16u * IPCI_PATIENCE_STEP)
+
+struct ipci_patience {
+	uint32_t parts; /* of a pause */
+};
+
+static inline void ipci_patience_learn(struct ipci_patience *patience, bool found)
+{
+	if (!found)
+		patience->parts += patience->parts < IPCI_PATIENCE_MAX ? 3 : 0;
+	else if (patience->parts)
+		patience->parts--;
+}
+
 /* Tells the core that this is a spin: power, and the sibling's share. */
 static inline void ipci_cpu_relax(void)
 {
@@ -63,6 +86,12 @@ static inline void ipci_cpu_relax(void)
 #elif defined(__aarch64__)
 	__asm__ volatile("isb" ::: "memory");
 #endif
+}
+
+static inline void ipci_patience_wait(const struct ipci_patience *patience)
+{
+	for (uint32_t n = patience->parts / IPCI_PATIENCE_STEP; n; n--)
+		ipci_cpu_relax();
 }
 
 /*
