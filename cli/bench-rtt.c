@@ -135,13 +135,14 @@ static int call_many(struct rtt *rtt, size_t n)
 static int work(void *context, enum rounds_part part, size_t n, size_t total)
 {
 	struct rtt *rtt = context;
+	bool late = part == ROUNDS_RAW_LATE;
 
 	if (part == ROUNDS_CALL)
 		return call_many(rtt, n);
 	if (n)
-		return raw_ping(&rtt->raw, (unsigned int)n);
+		return raw_ping(&rtt->raw, (unsigned int)n, late);
 	rtt->n_raw += total;
-	return echo_raw(rtt->channel, (uint32_t)total, &rtt->server);
+	return echo_raw(rtt->channel, (uint32_t)total | (late ? ECHO_RAW_LATE : 0), &rtt->server);
 }
 
 static int prepare(struct rtt *rtt, struct ipci_error *error)
@@ -154,6 +155,7 @@ static int prepare(struct rtt *rtt, struct ipci_error *error)
 		.n_batches = blocking ? 16 : 64,
 		.batch = 16,
 		.n_singles = 256,
+		.late = !blocking,
 	};
 	int r;
 
@@ -307,8 +309,9 @@ static void print_text(const struct rtt *rtt, const struct report *report)
 	       rtt->cpus.client, rtt->cpus.server);
 	printf("%-8s %10s %10s %10s\n", "", "p50", "p99", "p99.9");
 	for (int part = 0; part < ROUNDS_N_PARTS; part++)
-		printf("%-8s %7.0f ns %7.0f ns %7.0f ns\n", names[part], result->p50_ns[part],
-		       result->p99_ns[part], result->p999_ns[part]);
+		if (names[part])
+			printf("%-8s %7.0f ns %7.0f ns %7.0f ns\n", names[part],
+			       result->p50_ns[part], result->p99_ns[part], result->p999_ns[part]);
 	printf("\nratio    %.3f (95 %% confidence %.3f to %.3f; half of the rounds %.3f to %.3f)\n",
 	       result->ratio, result->ratio_low, result->ratio_high, result->ratio_p25,
 	       result->ratio_p75);

@@ -68,7 +68,7 @@ static int answer_raw(const struct ipc_event *event, struct raw *raw)
 		return r;
 	memcpy(room.data, &facts, sizeof(facts));
 	r = ipc_commit(event->call, sizeof(facts), IPC_LAST);
-	return r < 0 ? r : raw_echo(raw, n);
+	return r < 0 ? r : raw_echo(raw, n & ~ECHO_RAW_LATE, n & ECHO_RAW_LATE);
 }
 
 static int serve_forever(ipc_loop *loop, struct raw *raw)

@@ -38,6 +38,9 @@ int echo_facts(ipc_channel *channel, struct echo_facts *ret);
 /* One call. 0; -EBADMSG another payload came than was due; -errno; positive: a status. */
 int echo_call(ipc_channel *channel, size_t bytes, uint64_t seed);
 
+/* Or-ed to a number of raw ping-pongs: look for them late. */
+#define ECHO_RAW_LATE 0x80000000u
+
 /* Asks for @n raw ping-pongs, which the caller begins at once; what the server counted so far. */
 int echo_raw(ipc_channel *channel, uint32_t n, struct echo_facts *ret);
 

@@ -79,10 +79,18 @@ static inline void put(const struct raw *raw, struct raw_lane *lane, uint32_t nu
 		(void)syscall(SYS_futex, &lane->number, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-static inline int get(struct raw *raw, struct raw_lane *lane, uint32_t number)
+static inline int get(struct raw *raw, struct raw_lane *lane, uint32_t number, bool late)
 {
-	int r = raw->blocking ? sleep_for(raw, &lane->number, number)
-			      : spin_for(raw, &lane->number, number);
+	int r;
+
+	if (late) {
+		ipci_patience_wait(&raw->patience);
+		ipci_patience_learn(&raw->patience,
+				    atomic_load_explicit(&lane->number, memory_order_acquire) ==
+					    number);
+	}
+	r = raw->blocking ? sleep_for(raw, &lane->number, number)
+			  : spin_for(raw, &lane->number, number);
 
 	if (r == 0 && raw->payload_bytes &&
 	    payload_sum(lane->payload, raw->payload_bytes) !=
@@ -91,23 +99,23 @@ static inline int get(struct raw *raw, struct raw_lane *lane, uint32_t number)
 	return r;
 }
 
-int raw_ping(struct raw *raw, unsigned int n)
+int raw_ping(struct raw *raw, unsigned int n, bool late)
 {
 	for (; n; n--) {
 		int r;
 
 		put(raw, raw->ping, ++raw->number);
-		r = get(raw, raw->pong, raw->number);
+		r = get(raw, raw->pong, raw->number, late);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-int raw_echo(struct raw *raw, unsigned int n)
+int raw_echo(struct raw *raw, unsigned int n, bool late)
 {
 	for (; n; n--) {
-		int r = get(raw, raw->ping, ++raw->number);
+		int r = get(raw, raw->ping, ++raw->number, late);
 
 		if (r < 0)
 			return r;

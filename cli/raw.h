@@ -5,7 +5,9 @@
  *
  * A lane a direction, each with one writer: a number on a line of its own, and the payload behind
  * it, where the number's own line has no room for it (see RAW_LINE_PAYLOAD_BYTES). Spinning is a
- * tight loop of loads; blocking is FUTEX_WAIT and FUTEX_WAKE on the number, and no spin at all.
+ * tight loop of loads, at once, or late: after a pause that is learned as the library learns its
+ * own (libipc/wait/spin.h), since a look that is too early takes the line from the writer; blocking
+ * is FUTEX_WAIT and FUTEX_WAKE on the number, and no spin at all.
  */
 #ifndef CLI_RAW_H
 #define CLI_RAW_H
@@ -18,10 +20,13 @@
 /* A payload up to this size shares a line with what announces it: it costs the machine nothing. */
 #define RAW_LINE_PAYLOAD_BYTES 48u
 
+#include "spin.h"
+
 struct raw_lane;
 
 struct raw {
-	struct raw_lane *ping, *pong; /* the client's and the server's, in one mapping */
+	struct ipci_patience patience; /* this side's */
+	struct raw_lane *ping, *pong;  /* the client's and the server's, in one mapping */
 	size_t map_bytes;
 	size_t payload_bytes; /* moved beside the number; 0: the number alone */
 	bool blocking;
@@ -36,9 +41,9 @@ int raw_init(struct raw *raw, size_t payload_bytes, bool blocking,
 void raw_deinit(struct raw *raw);
 
 /* The client's side of @n ping-pongs: 0, -EINTR it was told to stop, -EBADMSG a byte was lost. */
-int raw_ping(struct raw *raw, unsigned int n);
+int raw_ping(struct raw *raw, unsigned int n, bool late);
 
 /* The server's side of @n ping-pongs; results likewise. */
-int raw_echo(struct raw *raw, unsigned int n);
+int raw_echo(struct raw *raw, unsigned int n, bool late);
 
 #endif

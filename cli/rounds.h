@@ -10,10 +10,13 @@
 #ifndef CLI_ROUNDS_H
 #define CLI_ROUNDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum rounds_part {
 	ROUNDS_RAW,
+	ROUNDS_RAW_LATE, /* the same, looked for in another way; the faster of the two is the limit
+			  */
 	ROUNDS_CALL,
 	ROUNDS_N_PARTS,
 };
@@ -22,6 +25,7 @@ struct rounds_plan {
 	size_t n_rounds, n_warm_up; /* of which the first ones do not count */
 	size_t n_batches, batch;    /* a part: so many batches of so many */
 	size_t n_singles;	    /* and so many that are timed one by one */
+	bool late;		    /* is there a ROUNDS_RAW_LATE? */
 };
 
 struct rounds {
@@ -33,6 +37,7 @@ struct rounds {
 	double *batches_ns; /* of the part that is being measured */
 };
 
+/* Of ROUNDS_RAW: of whichever way was the faster, round by round. */
 struct rounds_result {
 	double p50_ns[ROUNDS_N_PARTS]; /* medians over rounds of the rounds' medians over batches */
 	double p99_ns[ROUNDS_N_PARTS], p999_ns[ROUNDS_N_PARTS]; /* of single ones */

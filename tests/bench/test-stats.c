@@ -102,23 +102,33 @@ static int count(void *context, enum rounds_part part, size_t n, size_t total)
 static const struct rounds_plan plan = {
 	.n_rounds = 5, .n_warm_up = 2, .n_batches = 4, .batch = 3, .n_singles = 6};
 
-Test(rounds, each_part_does_what_was_promised_to_it, .timeout = 5)
+static void check_promises(bool late)
 {
+	struct rounds_plan some = plan;
 	struct tally tally = {};
 	struct rounds_result result;
 	struct rounds rounds;
 
-	cr_assert_eq(rounds_init(&rounds, &plan), 0);
+	some.late = late;
+	cr_assert_eq(rounds_init(&rounds, &some), 0);
 	cr_assert_eq(rounds_run(&rounds, count, &tally), 0);
 	cr_assert_eq(rounds.n, plan.n_rounds);
 	for (int part = 0; part < ROUNDS_N_PARTS; part++) {
-		cr_assert_eq(tally.n_done[part], 7u * (3 + 4 * 3 + 3 + 6));
+		size_t expected = part == ROUNDS_RAW_LATE && !late ? 0 : 7u * (3 + 4 * 3 + 3 + 6);
+
+		cr_assert_eq(tally.n_done[part], expected);
 		cr_assert_eq(tally.n_done[part], tally.n_promised[part]);
 	}
 	rounds_result(&rounds, &result);
 	cr_assert_leq(result.ratio_low, result.ratio);
 	cr_assert_geq(result.ratio_high, result.ratio);
 	rounds_deinit(&rounds);
+}
+
+Test(rounds, each_part_does_what_was_promised_to_it, .timeout = 5)
+{
+	check_promises(false);
+	check_promises(true);
 }
 
 Test(rounds, what_fails_ends_them, .timeout = 5)
@@ -141,6 +151,39 @@ static int work(void *context, enum rounds_part part, size_t n, size_t total)
 	for (size_t i = 0; i < n * 20000 * (part == ROUNDS_CALL ? 3 : 1); i++)
 		*sink += i;
 	return 0;
+}
+
+/* The limit is the faster way, whichever it is: the other takes nine times as long. */
+static int work_fast_late(void *context, enum rounds_part part, size_t n, size_t total)
+{
+	return work(context, part, part == ROUNDS_RAW ? 9 * n : n, total);
+}
+
+static int work_slow_late(void *context, enum rounds_part part, size_t n, size_t total)
+{
+	return work(context, part, part == ROUNDS_RAW_LATE ? 9 * n : n, total);
+}
+
+static void check_limit(rounds_do do_work)
+{
+	struct rounds_plan some = plan;
+	struct rounds_result result;
+	struct rounds rounds;
+	size_t sink = 0;
+
+	some.late = true;
+	cr_assert_eq(rounds_init(&rounds, &some), 0);
+	cr_assert_eq(rounds_run(&rounds, do_work, &sink), 0);
+	rounds_result(&rounds, &result);
+	cr_assert_gt(result.ratio, 1.5, "%f", result.ratio);
+	cr_assert_lt(result.ratio, 6, "%f", result.ratio);
+	rounds_deinit(&rounds);
+}
+
+Test(rounds, the_limit_is_the_faster_way, .timeout = 20)
+{
+	check_limit(work_fast_late);
+	check_limit(work_slow_late);
 }
 
 Test(rounds, the_ratio_is_of_the_work, .timeout = 20)
