@@ -290,6 +290,9 @@ static int exchange(const struct peer *peer, ipc_loop *loop, ipc_channel *channe
 					    filled(event.msg.data, peer->size_bytes, p.n_answered++)
 				    ? 0
 				    : -EBADMSG;
+		else if (event.kind == IPC_EVENT_CHANNEL && event.status < 0 &&
+			 event.channel != channel)
+			p.gone = true; /* The other has all its answers, and has left. */
 		else if (event.kind == IPC_EVENT_END ||
 			 (event.kind == IPC_EVENT_CHANNEL && event.status < 0))
 			r = -EPIPE;
@@ -298,10 +301,13 @@ static int exchange(const struct peer *peer, ipc_loop *loop, ipc_channel *channe
 	}
 	/* The other may still wait for our last reply. */
 	ipc_channel_free(channel);
-	do
+	while (!p.gone) {
 		r = ipc_loop_next(loop, &event, (int64_t)PATIENCE_NS);
-	while (r == 1 && !(event.kind == IPC_EVENT_CHANNEL && event.status < 0));
-	return r == 1 ? 0 : -ETIMEDOUT;
+		if (r <= 0)
+			return r < 0 ? r : -ETIMEDOUT;
+		p.gone = event.kind == IPC_EVENT_CHANNEL && event.status < 0;
+	}
+	return 0;
 }
 
 static int run_peer(const struct world *world, void *arg)

@@ -193,6 +193,7 @@ Test(host, an_idle_loop_uses_no_cpu_in_whatever_way_it_waits, .timeout = 30)
 	struct ipc_event event;
 	struct pair pair;
 	uint64_t before_ns;
+	int r;
 
 	for (unsigned i = 0; i < 4; i++) {
 		pair_start(&pair, &(struct pair_opts){.wait = waits[i]});
@@ -201,7 +202,12 @@ Test(host, an_idle_loop_uses_no_cpu_in_whatever_way_it_waits, .timeout = 30)
 		PUMP_UNTIL(&pair, pair.client.n[IPC_EVENT_MESSAGE] == 1);
 		pair_settle(&pair);
 		before_ns = cpu_ns();
-		cr_assert_eq(ipc_loop_next(pair.client.loop, &event, 400 * (int64_t)MS_NS), 0);
+		/* The kernel's work on an io_uring that was closed interrupts a later
+		 * epoll_wait(2), too. */
+		do
+			r = ipc_loop_next(pair.client.loop, &event, 400 * (int64_t)MS_NS);
+		while (r == -EINTR);
+		cr_assert_eq(r, 0, "way %u to wait: %d", waits[i], r);
 		cr_assert_lt(cpu_ns() - before_ns, 100 * MS_NS, "way %u to wait", waits[i]);
 		pair_stop(&pair);
 	}
