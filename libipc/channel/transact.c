@@ -114,7 +114,8 @@ static bool glance(struct ipc_channel *channel)
 /* A request just went out: its reply is not there yet, and looking for it too early would only delay it. */
 static void be_patient(struct ipc_channel *channel)
 {
-	if (!channel->spin.max_ns)
+	/* What waited behind the request may have found the peer out, and the channel be lost. */
+	if (!channel->spin.max_ns || !channel->inbox)
 		return;
 	ipci_patience_wait(&channel->patience);
 	ipci_patience_learn(&channel->patience, ipci_consumer_ready(&channel->inbox->rx));

@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 #include <criterion/criterion.h>
 
@@ -193,4 +192,23 @@ Test(wakeful, a_call_that_becomes_free_while_a_room_is_open, .timeout = 30)
 	expect_asleep();
 	ipc_abort(call);
 	expect_writable();
+}
+
+/* The cancel that waited for the room to close finds the lie, in the middle of a call. */
+Test(wakeful, a_server_that_is_found_to_lie_while_a_request_goes_out, .timeout = 30)
+{
+	struct ipc_room room;
+	struct ipc_msg msg;
+	ipc_call *cancelled, *call;
+
+	start_server();
+	cancelled = send_call(victim, 0, 3000, 1, NULL);
+	(void)send_call(victim, 0, 3000, 2, NULL);
+	/* Up to the last line. */
+	cr_assert_eq(ipc_begin(victim, 0, RING - 64 - 2 * 3072 - 16, NULL, &call, &room), 0);
+	ipc_cancel(cancelled);
+	atomic_store(&peer_control(&peer)->consumed, 64 * RING);
+	cr_assert_eq(ipc_transact(call, room.size_bytes, &msg), IPC_INTERNAL);
+	cr_assert_eq(channel_info(victim).state, IPC_CHANNEL_CLOSED);
+	stop();
 }
