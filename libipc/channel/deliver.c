@@ -348,8 +348,9 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 	channel->outbox_used = !ipci_list_empty(&channel->outbox);
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
-	/* What the broker revoked is not read any more. */
-	if (channel->closed_by_broker && channel->error_by_broker == -EACCES)
+	/* What the broker revoked is not read any more; nor is what came after it closed: the channel counts no more. */
+	if (channel->closed_by_broker &&
+	    (channel->error_by_broker == -EACCES || channel->inbox->rx.tail >= channel->drain_end))
 		return look_for_end(channel);
 	return report_writable(channel, event);
 }

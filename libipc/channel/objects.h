@@ -135,6 +135,7 @@ struct ipc_channel {
 	bool stalled;     /* server: a request waits until there is room for its reply */
 	bool peer_closed; /* its state says that no more frames come */
 	int error_by_broker; /* -errno, with closed_by_broker */
+	uint64_t drain_end;  /* with closed_by_broker: where to stop reading, whatever the peer goes on to send */
 	struct ipci_sleep sleep;
 	struct ipci_spin spin;
 	struct ipci_patience patience; /* with a reply, or with the next request */

@@ -128,10 +128,28 @@ static int give_up(struct ipc_call *call)
 	return IPC_DEADLINE_EXCEEDED;
 }
 
+/*
+ * A peer that always has something, never what is awaited, keeps this side neither beyond its deadline nor from what
+ * the broker says of the channel. 0 look on, or -ETIMEDOUT.
+ */
+static int look_up(struct ipc_channel *channel, uint64_t deadline_ns, uint64_t *looked_up_ns)
+{
+	const uint64_t now_ns = ipci_now_ns();
+
+	if (now_ns >= deadline_ns)
+		return -ETIMEDOUT;
+	if (now_ns - *looked_up_ns >= IPCI_RECHECK_NS) {
+		*looked_up_ns = now_ns;
+		ipci_control_process(channel->loop);
+	}
+	return 0;
+}
+
 /* Waits for the one call. 0 and *@msg, a status, -EINTR, -ENOMEM. */
 static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 {
 	struct ipc_channel *channel = call->channel;
+	uint64_t looked_up_ns = 0;
 	unsigned n = 0;
 	int r;
 
@@ -150,9 +168,8 @@ static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 		} else {
 			r = wait_for_frames(channel, call->deadline_ns);
 		}
-		/* A peer that always has something else does not keep this side beyond the deadline. */
-		if (r == 0 && ++n % LOOKS_PER_CLOCK == 0 && ipci_now_ns() >= call->deadline_ns)
-			r = -ETIMEDOUT;
+		if (r == 0 && ++n % LOOKS_PER_CLOCK == 0)
+			r = look_up(channel, call->deadline_ns, &looked_up_ns);
 		if (r == -ETIMEDOUT)
 			return give_up(call);
 		if (r < 0)
@@ -261,6 +278,7 @@ static int sleep_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uin
 
 int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns)
 {
+	uint64_t looked_up_ns = 0;
 	unsigned n = 0;
 	int r;
 
@@ -279,8 +297,7 @@ int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint6
 			ipci_cpu_relax();
 			continue;
 		}
-		/* A peer that always has something does not keep this side beyond its deadline. */
-		if (r == IPCI_LOOK_AGAIN && ipci_now_ns() < deadline_ns)
+		if (r == IPCI_LOOK_AGAIN && look_up(channel, deadline_ns, &looked_up_ns) == 0)
 			continue;
 		r = sleep_for_room(channel, frame_bytes, deadline_ns);
 		if (r < 0)

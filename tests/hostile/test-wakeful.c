@@ -7,6 +7,10 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <criterion/criterion.h>
 
@@ -194,6 +198,30 @@ Test(wakeful, a_call_that_becomes_free_while_a_room_is_open, .timeout = 30)
 	expect_writable();
 }
 
+/* Whoever the broker has closed is accounted for no more: what it had sent is read, and no more of
+ * it than that. */
+Test(wakeful, a_client_that_goes_on_after_the_broker_closed_it, .timeout = 30)
+{
+	const uint64_t bytes = ipci_frame_bytes(0, 1000);
+	uint64_t limit_ns;
+	struct raw_frame frame;
+	unsigned n = 0;
+
+	start_client();
+	(void)shutdown(peer.socket, SHUT_RDWR);
+	limit_ns = now_ns() + PATIENCE_NS;
+	/* There is always another request before the last one was read. */
+	while (n_lost == 0 && now_ns() < limit_ns) {
+		while (n_lost == 0 && n_unread() < 4 * bytes)
+			(void)peer_request(&peer, n++ % 16, ECHO, 1000);
+		pair_turn(&pair, 0);
+		while (peer_take(&peer, &frame))
+			;
+	}
+	cr_assert_eq(n_lost, 1, "the channel is there after %u requests", n);
+	stop();
+}
+
 /* The cancel that waited for the room to close finds the lie, in the middle of a call. */
 Test(wakeful, a_server_that_is_found_to_lie_while_a_request_goes_out, .timeout = 30)
 {
@@ -210,5 +238,39 @@ Test(wakeful, a_server_that_is_found_to_lie_while_a_request_goes_out, .timeout =
 	atomic_store(&peer_control(&peer)->consumed, 64 * RING);
 	cr_assert_eq(ipc_transact(call, room.size_bytes, &msg), IPC_INTERNAL);
 	cr_assert_eq(channel_info(victim).state, IPC_CHANNEL_CLOSED);
+	stop();
+}
+
+static atomic_bool ended;
+
+/* Always something, never an answer; soon without the broker. */
+static void *pad(void *arg)
+{
+	for (unsigned n = 0; !atomic_load(&ended); n++) {
+		if (n_unread() + 128 <= RING)
+			peer_put(&peer,
+				 (struct raw_frame){.commit = 64 - 16 + 1,
+						    .kind = IPCI_KIND_PADDING},
+				 0);
+		if (n == 1000)
+			(void)shutdown(peer.socket, SHUT_RDWR);
+	}
+	return arg;
+}
+
+Test(wakeful, a_server_that_pads_a_waiting_client_after_the_broker_closed_it, .timeout = 60)
+{
+	struct ipc_room room;
+	struct ipc_msg msg;
+	pthread_t thread;
+	ipc_call *call;
+
+	start_server();
+	atomic_store(&ended, false);
+	cr_assert_eq(ipc_begin(victim, 0, 10, NULL, &call, &room), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, pad, NULL), 0);
+	cr_assert_eq(ipc_transact(call, 10, &msg), IPC_UNAVAILABLE);
+	atomic_store(&ended, true);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
 	stop();
 }
