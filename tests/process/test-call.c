@@ -144,6 +144,18 @@ BOTH_WAYS(payloads_of_every_size_arrive_unchanged_in_rings_of_1_MiB, 1 << 20, 1 
 BOTH_WAYS(payloads_of_every_size_arrive_unchanged_from_a_small_ring_to_a_large_one, 4096, 1 << 20)
 BOTH_WAYS(payloads_of_every_size_arrive_unchanged_from_a_large_ring_to_a_small_one, 1 << 20, 4096)
 
+Test(call, payloads_of_every_size_from_nothing_to_the_largest, .timeout = 60)
+{
+	uint64_t most;
+
+	start(&(struct setting){8192, 8192, IPC_WAIT_AUTO});
+	most = channel_info(channel).payload_max_bytes;
+	cr_assert_eq(channel_info(channel).receive_max_bytes, most);
+	for (uint64_t bytes = 0; bytes <= most; bytes++)
+		echo(bytes, true);
+	stop();
+}
+
 /* Odd sizes, so that frames begin at every line of the ring and wrap at every offset. */
 static void check_many(uint32_t wait, unsigned n_calls)
 {
