@@ -218,6 +218,7 @@ static void receive(struct ipci_peer *peer)
 			ipci_peer_doom(peer, 0, -EPROTO, "a message of more than 64 KiB");
 		} else if (n == -EBADMSG) {
 			ipci_peer_doom(peer, 0, -EPROTO, "too many descriptors with a message");
+			ipci_workload_note_strays(peer->workload);
 		} else if (n == -EMFILE) {
 			ipci_peer_doom(peer, 0, -EMFILE, "the broker has no descriptors left");
 		} else if (n == -EACCES) {

@@ -192,4 +192,6 @@ void ipci_request_handle(struct ipci_peer *peer, const struct ipci_packet *packe
 	ipci_fd_dispose(request.fd);
 	if (r < 0)
 		ipci_peer_doom(peer, request.serial, r, error.text);
+	if (request.fd >= 0)
+		ipci_workload_note_strays(peer->workload);
 }

@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "dispose.h"
 #include "peer.h"
 
 #define ACCEPTS_PER_TURN 16u
 #define PAUSE_NS (100 * IPCI_NS_PER_MS)
+#define STRAYS_MAX 1024u /* descriptors that wait to be closed */
 
 static int accept_one(int fd)
 {
@@ -61,11 +63,30 @@ static void rested(struct ipci_timer *timer)
 		ipci_timer_set(&workload->broker->timers, timer, ipci_deadline_ns(PAUSE_NS));
 }
 
+static bool too_many_strays(void)
+{
+	return ipci_dispose_counts().n_queued >= STRAYS_MAX;
+}
+
+void ipci_workload_note_strays(struct ipci_workload *workload)
+{
+	if (!too_many_strays())
+		return;
+	ipci_workload_log(workload, "is off: it sends descriptors that cannot be closed");
+	workload->strays = true;
+	ipci_peers_doom_all(workload);
+}
+
 static void ready(struct ipci_handler *handler, uint32_t revents)
 {
 	struct ipci_workload *workload = IPCI_CONTAINER_OF(handler, struct ipci_workload, handler);
 
 	(void)revents;
+	workload->strays = workload->strays && too_many_strays();
+	if (workload->strays) {
+		rest(workload);
+		return;
+	}
 	for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
 		int fd = accept_one(workload->listener.fd);
 

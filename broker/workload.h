@@ -18,12 +18,20 @@ struct ipci_workload {
 	struct ipci_log_budget log;
 	struct ipci_list peers;
 	unsigned n_refused; /* of them, not let in */
+	bool strays;	    /* it sent descriptors while too many waited to be closed */
 };
 
 /* Listens on @sockets/<name>/broker.sock. -errno, described. */
 int ipci_workload_new(struct ipci_workload **ret, struct ipci_broker *broker,
 		      const struct ipci_policy_workload *policy, const char *sockets,
 		      struct ipci_error *error);
+
+/*
+ * It sent descriptors that nobody asked for. Where so many wait to be closed that closing must
+ * hang, it is off, and no connection of it is accepted until that is over: the broker would run out
+ * of descriptors, and the others with it.
+ */
+void ipci_workload_note_strays(struct ipci_workload *workload);
 
 /* Its peers must be gone. */
 void ipci_workload_free(struct ipci_workload *workload);

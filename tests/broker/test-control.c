@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../unit/lingering.h"
+#include "dispose.h"
 #include "half.h"
 #include "rig.h"
 
@@ -374,6 +376,32 @@ Test(control, queues_full_of_descriptors_leave_none_behind)
 	for (unsigned i = 0; i < 8; i++)
 		close(evil[i]);
 	close(other);
+	expect_unharmed();
+}
+
+/* Their closing hangs for as long as the sender likes, and so does that of all that come after
+ * them. */
+Test(control, descriptors_that_cannot_be_closed_do_not_use_up_the_brokers)
+{
+	int listener = lingering_listen(), other = eventfd(0, EFD_CLOEXEC);
+
+	for (unsigned i = 0; i < 60; i++) {
+		int evil = rig_dial(&rig, "evil"), fd = other;
+
+		/* The broker's is to be the last close. */
+		kill(rig.pid, SIGSTOP);
+		if (i < IPCI_DISPOSE_THREADS_MAX)
+			fd = lingering_connect(listener);
+		(void)try_send_with_fds(evil, 253, fd);
+		if (fd != other)
+			close(fd);
+		close(evil);
+		kill(rig.pid, SIGCONT);
+		rig_expect_nothing(web);
+	}
+	cr_expect_lt(rig_count_fds(&rig), 4096);
+	close(other);
+	close(listener);
 	expect_unharmed();
 }
 
