@@ -14,6 +14,7 @@
 
 #include <criterion/criterion.h>
 
+#include "futex.h"
 #include "pair.h"
 #include "peer.h"
 
@@ -252,6 +253,8 @@ static void *pad(void *arg)
 				 (struct raw_frame){.commit = 64 - 16 + 1,
 						    .kind = IPCI_KIND_PADDING},
 				 0);
+		atomic_fetch_add(&peer_control(&peer)->bell_frames, 1);
+		(void)ipci_futex_wake(&peer_control(&peer)->bell_frames);
 		if (n == 1000)
 			(void)shutdown(peer.socket, SHUT_RDWR);
 	}
