@@ -6,6 +6,7 @@
 #include "request.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -178,6 +179,7 @@ void ipci_request_handle(struct ipci_peer *peer, const struct ipci_packet *packe
 		.fd = fd,
 	};
 	struct ipci_error error = {0};
+	bool stray;
 	int r;
 
 	if (ipc_broker_Message_verify(request.message)) {
@@ -189,9 +191,11 @@ void ipci_request_handle(struct ipci_peer *peer, const struct ipci_packet *packe
 	} else {
 		r = ipci_error_set(&error, -EPROTO, "not a message of the control protocol");
 	}
+	/* The half of an open that is refused closes at once, and is nobody's fault. */
+	stray = request.fd >= 0 && fcntl(request.fd, F_GET_SEALS) < 0;
 	ipci_fd_dispose(request.fd);
 	if (r < 0)
 		ipci_peer_doom(peer, request.serial, r, error.text);
-	if (request.fd >= 0)
+	if (stray)
 		ipci_workload_note_strays(peer->workload);
 }
