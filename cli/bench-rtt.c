@@ -97,7 +97,7 @@ static int parse_options(struct options *options, int argc, char **argv)
 			r = parse_wait(optarg, &options->wait);
 			break;
 		case 'r':
-			r = command_number("--rounds", optarg, 1, 1000000, &options->n_rounds);
+			r = command_number("--rounds", optarg, 1, 10000, &options->n_rounds);
 			break;
 		case 'b':
 			options->broker = optarg;
