@@ -73,7 +73,8 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
  * @room:      filled on success, untouched on failure
  *
  * Ownership: the ring keeps the room; hand it back exactly once, with ipc_commit() or ipc_abort().
- * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call.
+ * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. With it, a call without a
+ *            deadline waits for as long as its caller likes: a server of callers that it does not trust takes WRITABLE.
  *
  * Return: 0; -EAGAIN no room now (WRITABLE follows); -EBUSY another room is open; -EMSGSIZE can never fit;
  *         -EINVAL; -ETIMEDOUT; -EPROTO the peer broke the channel; -EPIPE the peer is gone;
@@ -144,7 +145,7 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call);
  * ipc_fail() - end a call with a status
  * @call:   a server's call; the handle is gone when 0 is returned
  * @status: 1..16
- * @text:   for the caller to read, cut at 255 bytes; NULL: none
+ * @text:   for the caller to read, cut at 255 bytes; what is no printable character arrives as '?'; NULL: none
  *
  * Sent when there is room; the call is over at once. An open room of the call is aborted.
  * Threads: the loop's. Does not block.

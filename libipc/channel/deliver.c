@@ -264,6 +264,10 @@ __attribute__((__noinline__)) static int take_error(struct ipc_call *call, const
 		return poison(call->channel, "an error with an impossible status or text");
 	ipci_snapshot(copy, view->payload, view->payload_bytes);
 	copy[view->payload_bytes] = '\0';
+	/* For a person's terminal or log, whatever the peer put there. */
+	for (uint32_t i = 0; i < view->payload_bytes; i++)
+		if (copy[i] < 0x20 || copy[i] == 0x7f)
+			copy[i] = '?';
 	(void)skip(call->channel, view);
 	ipci_call_end(call, status,
 		      view->method & IPCI_STATUS_NOT_EXECUTED ? IPC_FATE_NOT_EXECUTED : IPC_FATE_EXECUTED,

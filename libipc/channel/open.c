@@ -52,6 +52,8 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 	struct ipci_half half;
 	int r;
 
+	/* From the start: what fails from here on is told to the broker by this number. */
+	channel->id = ipc_broker_Message_channel(message);
 	if (fds->n == 0)
 		return ipci_error_set(error, -EHOSTUNREACH,
 				      "the kernel delivered no descriptors: some sandboxes (gVisor) cannot pass them");
@@ -65,7 +67,6 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 	r = ipci_half_import(&half, fds->fd[0], ring_bytes, error);
 	if (r < 0)
 		return r;
-	channel->id = ipc_broker_Message_channel(message);
 	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls);
 	if (r < 0) {
 		ipci_half_deinit(&half);

@@ -83,6 +83,8 @@ Test(server, every_status_arrives_with_its_text, .timeout = 30)
 		fail_once(status, cut, cut);
 		fail_once(status, text, cut);
 	}
+	/* What a terminal would obey does not arrive; what is no ASCII does. */
+	fail_once(IPC_INTERNAL, "\x1b[31mred\r\n\x7f f\xc3\xbcr", "?[31mred??? f\xc3\xbcr");
 	pair_stop(&pair);
 }
 
