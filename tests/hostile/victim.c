@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "victim.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+struct pair pair;
+struct peer peer;
+
+char reason[512]; /* of the last channel that the victim's loop lost */
+int lost_status;
+unsigned n_lost;
+ipc_call *kept[64];
+unsigned n_kept;
+
+/* Whoever hears of a breach in the middle of an answer frees the call, as the header says. */
+static void echo(const struct ipc_event *event)
+{
+	struct ipc_room room;
+	int r = ipc_reserve(event->call, event->msg.size_bytes, 0, &room);
+
+	if (r < 0) {
+		cr_assert_eq(r, -EPROTO);
+		cr_assert_eq(ipc_fail(event->call, IPC_ABORTED, NULL), 0);
+		return;
+	}
+	memcpy(room.data, event->msg.data, event->msg.size_bytes);
+	cr_assert_eq(ipc_commit(event->call, event->msg.size_bytes, IPC_LAST), 0);
+}
+
+/* Echo is answered, Hold is kept; the honest client calls Echo alone. */
+void serve_all(struct pair *p, struct ipc_event *event)
+{
+	(void)p;
+	if (event->kind == IPC_EVENT_REQUEST && event->method == SERVED_ECHO) {
+		echo(event);
+	} else if (event->kind == IPC_EVENT_REQUEST && n_kept < 64) {
+		kept[n_kept++] = event->call;
+	} else if (event->kind == IPC_EVENT_REQUEST) {
+		cr_assert_eq(ipc_fail(event->call, IPC_RESOURCE_EXHAUSTED, NULL), 0);
+	} else if (event->kind == IPC_EVENT_CHANNEL && event->status < 0) {
+		(void)strcpy(reason, channel_info(event->channel).reason);
+		lost_status = event->status;
+		n_lost++;
+	}
+}
+
+void start(void)
+{
+	n_lost = n_kept = 0;
+	lost_status = 0;
+	reason[0] = '\0';
+	pair_start(&pair, NULL);
+	pair.server.on_event = serve_all;
+	peer_connect(&peer, world_socket(&pair.world, "web"));
+}
+
+/* The peer becomes a client of the pair's server. */
+void start_client(void)
+{
+	start();
+	peer_ask(&peer);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_CHANNEL] == 2);
+	peer_joined(&peer);
+}
+
+void check_honest(void)
+{
+	unsigned before = pair.client.n[IPC_EVENT_MESSAGE];
+
+	for (unsigned i = 0; i < 10; i++) {
+		(void)send_call(pair.channel, ECHO, i * 500, i, NULL);
+		PUMP_UNTIL(&pair, pair.client.n[IPC_EVENT_MESSAGE] == before + i + 1);
+		cr_assert(filled(pair.client.last.msg.data, i * 500, i));
+	}
+	cr_assert_eq(channel_info(pair.channel).state, IPC_CHANNEL_OPEN);
+}
+
+void stop(void)
+{
+	check_honest();
+	for (unsigned i = 0; i < n_kept; i++)
+		(void)ipc_fail(kept[i], IPC_ABORTED, NULL);
+	peer_close(&peer);
+	pair_stop(&pair);
+}
+
+/* The server found it out, and says why, to everybody. */
+void expect_poison(const char *why)
+{
+	PUMP_UNTIL(&pair, n_lost == 1);
+	cr_assert_eq(lost_status, -EPROTO);
+	cr_assert(strstr(reason, why), "\"%s\" does not say \"%s\"", reason, why);
+	cr_assert(strstr(ipc_loop_error(pair.server.loop), why));
+	cr_assert(peer_is_poisoned(&peer));
+}
+
+void expect_reply(uint64_t call_id, uint32_t kind)
+{
+	struct raw_frame frame;
+
+	AWAIT_PEER(peer_take(&peer, &frame));
+	cr_assert_eq(frame.call_id, call_id);
+	cr_assert_eq(frame.kind, kind);
+	cr_assert_eq(n_lost, 0, "%s", reason);
+}
+
+atomic_bool ended;
+
+/* Padding, as fast as the server reads it, and faster. */
+void *pad_for_ever(void *arg)
+{
+	while (!atomic_load(&ended)) {
+		if (peer.head + 128 - atomic_load(&other_control(&peer)->consumed) < RING)
+			peer_put(&peer, (struct raw_frame){.commit = 1, .kind = IPCI_KIND_PADDING},
+				 0);
+	}
+	return arg;
+}
+
+/* Headers and payloads change while they are read. */
+void *scribble_for_ever(void *arg)
+{
+	uint64_t x = 88172645463325252u;
+
+	while (!atomic_load(&ended)) {
+		struct ipci_frame *frame;
+		uint64_t line;
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		line = x % (RING / 64) * 64;
+		frame = (void *)(peer.own.base + peer.own.ring_offset + line);
+		*(volatile uint16_t *)&frame->kind = (uint16_t)(x >> 20 & 1 ? IPCI_KIND_REQUEST
+									    : x >> 24);
+		*(volatile uint64_t *)&frame->call_id = x >> 8;
+		atomic_store_explicit(&frame->commit, (uint32_t)(x >> 32) % 4000,
+				      memory_order_relaxed);
+		atomic_store_explicit(&peer_control(&peer)->consumed, x % 20000 / 64 * 64,
+				      memory_order_relaxed);
+		atomic_store_explicit(&peer_control(&peer)->waiting, x, memory_order_relaxed);
+	}
+	return arg;
+}
