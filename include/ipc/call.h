@@ -3,7 +3,8 @@
  * A call, from either side.
  *
  *   client, waiting:   ipc_begin, write into the room, ipc_transact
- *   client, pipelined: ipc_begin, write, ipc_commit(IPC_LAST); later IPC_EVENT_MESSAGE or _END, or ipc_receive
+ *   client, pipelined: ipc_begin, write, ipc_commit(IPC_LAST);
+ *                      later IPC_EVENT_MESSAGE or _END, or ipc_receive
  *   server:            IPC_EVENT_REQUEST, ipc_reserve, write, ipc_commit(IPC_LAST); or ipc_fail
  *
  * A call carries one message each way; streaming is not built yet.
@@ -20,26 +21,28 @@ IPC_BEGIN_DECLS
 struct ipc_writer;
 
 struct ipc_call_opts {
-	size_t size;         /* sizeof(struct ipc_call_opts) */
-	uint32_t flags;      /* 0, or IPC_BLOCK: wait for room and a free call under the deadline */
+	size_t size;	     /* sizeof(struct ipc_call_opts) */
+	uint32_t flags;	     /* 0, or IPC_BLOCK: wait for room and a free call under the deadline */
 	uint32_t reserved;   /* 0 */
 	uint64_t timeout_ns; /* 0: the parent's, else none */
 	ipc_call *parent;    /* a call being served: its remaining time and trace are inherited */
-	void *user;          /* ipc_call_user() */
+	void *user;	     /* ipc_call_user() */
 	const char *traceparent; /* W3C traceparent, 55 characters; NULL: the parent's, else none */
 };
 
 struct ipc_call_info {
-	size_t size;           /* in: sizeof(struct ipc_call_info) */
-	uint64_t remaining_ns; /* until the deadline; IPC_FOREVER if it has none; 0 when it passed */
-	uint64_t id;           /* unique on its channel */
+	size_t size; /* in: sizeof(struct ipc_call_info) */
+	/* until the deadline; IPC_FOREVER if it has none; 0 when it passed */
+	uint64_t remaining_ns;
+	uint64_t id; /* unique on its channel */
 	ipc_channel *channel;
-	const char *caller; /* server: the calling workload, as the broker verified it; client: "" */
-	const char *error;  /* client, ended with a status: the server's text; else "" */
-	uint32_t method;    /* this side's method id */
-	uint32_t fate;      /* enum ipc_fate */
-	int32_t status;     /* client, ended: 0..16; else -1 */
-	uint32_t cancelled; /* server: 1 if nobody waits any more */
+	/* server: the calling workload, as the broker verified it; client: "" */
+	const char *caller;
+	const char *error;    /* client, ended with a status: the server's text; else "" */
+	uint32_t method;      /* this side's method id */
+	uint32_t fate;	      /* enum ipc_fate */
+	int32_t status;	      /* client, ended: 0..16; else -1 */
+	uint32_t cancelled;   /* server: 1 if nobody waits any more */
 	char traceparent[56]; /* "" if none */
 };
 
@@ -53,17 +56,20 @@ struct ipc_call_info {
  * @room:      filled on success
  *
  * Ownership: the channel pools calls; the handle dies with the call's end (contract point 7).
- * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. While it blocks, replies
- *            to other calls are received and kept for ipc_loop_next() and ipc_receive().
+ * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. While it
+ *            blocks, replies to other calls are received and kept for ipc_loop_next() and
+ *            ipc_receive().
  *
- * Return: 0; -EAGAIN no room or too many calls in flight, nothing was made, WRITABLE follows (with IPC_BLOCK only
- *         where replies must be received before a call is free);
- *         -EBUSY a room is open on the channel; -EMSGSIZE can never fit; -EINVAL; -ENOTCONN not open yet;
- *         -ETIMEDOUT the deadline passed; -EPROTO the peer broke the channel; -EPIPE the peer is gone;
+ * Return: 0; -EAGAIN no room or too many calls in flight, nothing was made, WRITABLE follows (with
+ *         IPC_BLOCK only where replies must be received before a call is free);
+ *         -EBUSY a room is open on the channel; -EMSGSIZE can never fit; -EINVAL; -ENOTCONN not
+ *         open yet;
+ *         -ETIMEDOUT the deadline passed; -EPROTO the peer broke the channel; -EPIPE the peer is
+ *         gone;
  *         -EACCES the capability was revoked; -ECHILD after fork().
  */
-IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes, const struct ipc_call_opts *opts,
-			 ipc_call **call, struct ipc_room *room);
+IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes,
+			 const struct ipc_call_opts *opts, ipc_call **call, struct ipc_room *room);
 
 /**
  * ipc_reserve() - borrow room in this side's ring for the call's next message
@@ -73,13 +79,15 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
  * @room:      filled on success, untouched on failure
  *
  * Ownership: the ring keeps the room; hand it back exactly once, with ipc_commit() or ipc_abort().
- * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. With it, a call without a
- *            deadline waits for as long as its caller likes: a server of callers that it does not trust takes WRITABLE.
+ * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. With it, a
+ *            call without a deadline waits for as long as its caller likes: a server of callers
+ *            that it does not trust takes WRITABLE.
  *
- * Return: 0; -EAGAIN no room now (WRITABLE follows); -EBUSY another room is open; -EMSGSIZE can never fit;
+ * Return: 0; -EAGAIN no room now (WRITABLE follows); -EBUSY another room is open; -EMSGSIZE can
+ *         never fit;
  *         -EINVAL; -ETIMEDOUT; -EPROTO the peer broke the channel; -EPIPE the peer is gone;
- *         -EACCES the capability was revoked; -ECHILD. After any but -EAGAIN and -EBUSY the server still
- *         ends the call, with ipc_fail(), which then only frees it.
+ *         -EACCES the capability was revoked; -ECHILD. After any but -EAGAIN and -EBUSY the server
+ *         still ends the call, with ipc_fail(), which then only frees it.
  */
 IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, struct ipc_room *room);
 
@@ -92,14 +100,16 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
  * On the server's side IPC_LAST ends the call and its handle.
  * Threads: the loop's. Does not block. One system call if the peer sleeps, none if not.
  *
- * Return: 0; -EINVAL no room is open for the call, or it is larger than the room; -EOPNOTSUPP without
- *         IPC_LAST (streaming is not built yet); -EPROTO, -EPIPE, -EACCES as in ipc_reserve(); -ECHILD.
+ * Return: 0; -EINVAL no room is open for the call, or it is larger than the room; -EOPNOTSUPP
+ *         without IPC_LAST (streaming is not built yet); -EPROTO, -EPIPE, -EACCES as in
+ *         ipc_reserve(); -ECHILD.
  */
 IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags);
 
 /**
  * ipc_abort() - give the open room back unpublished
- * @call: the call that the room was reserved for; one that was begun and never committed ends with it
+ * @call: the call that the room was reserved for; one that was begun and never committed ends with
+ *        it
  *
  * What was written into the room may have been seen by the peer: aborting hides nothing.
  * Threads: the loop's. Does not block.
@@ -112,11 +122,14 @@ IPC_PUBLIC void ipc_abort(ipc_call *call);
  * @size_bytes: payload bytes written
  * @msg:        the reply, filled when 0 is returned; borrowed (contract point 3)
  *
- * The synchronous hot path. The call has ended when this returns, unless it returns -EINVAL, -EINTR or -EBUSY.
+ * The synchronous hot path. The call has ended when this returns, unless it returns -EINVAL, -EINTR
+ * or -EBUSY.
  * Threads: the loop's. Blocks under the call's deadline; a spinning call makes no system call, a
- *          sleeping one makes one futex(2) on each side. Other channels' events wait for ipc_loop_next().
+ *          sleeping one makes one futex(2) on each side. Other channels' events wait for
+ *          ipc_loop_next().
  *
- * Return: 0; 1..16 the status that it ended with (ipc_call_info() tells more until the next receive);
+ * Return: 0; 1..16 the status that it ended with (ipc_call_info() tells more until the next
+ *         receive);
  *         -EINVAL; -EPROTO, -EPIPE, -EACCES nothing was sent; -ECHILD.
  */
 IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *msg);
@@ -126,9 +139,11 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
  * @call: a client's committed call
  * @msg:  the reply, filled when 0 is returned; borrowed (contract point 3)
  *
- * Threads: the loop's. Blocks under the call's deadline. The call has ended when this returns 0 or a status.
+ * Threads: the loop's. Blocks under the call's deadline. The call has ended when this returns 0 or
+ *          a status.
  *
- * Return: 0; 1..16 the status that it ended with; -EINVAL not a client's committed call; -EINTR; -ECHILD.
+ * Return: 0; 1..16 the status that it ended with; -EINVAL not a client's committed call; -EINTR;
+ *         -ECHILD.
  */
 IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg);
 
@@ -145,7 +160,8 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call);
  * ipc_fail() - end a call with a status
  * @call:   a server's call; the handle is gone when 0 is returned
  * @status: 1..16
- * @text:   for the caller to read, cut at 255 bytes; what is no printable character arrives as '?'; NULL: none
+ * @text:   for the caller to read, cut at 255 bytes; what is no printable character arrives as '?';
+ *          NULL: none
  *
  * Sent when there is room; the call is over at once. An open room of the call is aborted.
  * Threads: the loop's. Does not block.
@@ -199,10 +215,12 @@ IPC_PUBLIC struct ipc_writer *ipc_call_writer(ipc_call *call);
 /**
  * ipc_call_on_end() - be told in memory when this side ends a call
  * @call:  a server's call that this side has not ended
- * @ended: set to 1 when the call ends: ipc_commit() with IPC_LAST, or ipc_fail(); untouched before. It stays
- *         the caller's, and valid until then or until it is replaced; NULL: nothing is told any more
+ * @ended: set to 1 when the call ends: ipc_commit() with IPC_LAST, or ipc_fail(); untouched before.
+ *         It stays the caller's, and valid until then or until it is replaced; NULL: nothing is
+ *         told any more
  *
- * For generated dispatch code, which must know whether a handler answered although the handle is gone then.
+ * For generated dispatch code, which must know whether a handler answered although the handle is
+ * gone then.
  * Threads: the loop's. Does not block.
  */
 IPC_PUBLIC void ipc_call_on_end(ipc_call *call, int *ended);

@@ -14,14 +14,15 @@ enum {
 };
 
 struct ipc_open_opts {
-	size_t size;         /* sizeof(struct ipc_open_opts) */
-	uint32_t flags;      /* IPC_OPEN_… */
-	uint32_t max_calls;  /* calls in flight; 0: 256; the server's limit applies where it is lower */
+	size_t size;	/* sizeof(struct ipc_open_opts) */
+	uint32_t flags; /* IPC_OPEN_… */
+	/* calls in flight; 0: 256; the server's limit applies where it is lower */
+	uint32_t max_calls;
 	const char *name;    /* of this client, in the broker's log; NULL: none */
 	const char *token;   /* NULL; reserved for capability tokens */
 	uint64_t timeout_ns; /* 0: 5 s; also how long to wait for a service that is not up yet */
 	uint64_t ring_bytes; /* this side's ring, a power of two; 0: 64 KiB */
-	void *user;          /* comes back in this channel's events */
+	void *user;	     /* comes back in this channel's events */
 };
 
 enum ipc_channel_state {
@@ -31,21 +32,22 @@ enum ipc_channel_state {
 };
 
 struct ipc_channel_info {
-	size_t size;                 /* in: sizeof(struct ipc_channel_info) */
-	uint32_t state;              /* enum ipc_channel_state */
-	int32_t error;               /* CLOSED: 0 or the -errno that ended it */
-	uint64_t id;                 /* the broker's number for the channel */
-	uint64_t payload_max_bytes;  /* largest payload this side can send */
-	uint64_t receive_max_bytes;  /* largest payload this side can receive */
-	uint64_t shared_bytes;       /* both halves, control pages included */
-	uint32_t max_calls;          /* calls in flight */
-	uint32_t n_calls;            /* of them now open, cancelled ones that the server still holds included */
-	const char *peer;            /* the workload at the other end, as the broker verified it */
-	const char *service;         /* "shop.Orders" */
-	const char *reason;          /* CLOSED: in words; else "" */
+	size_t size;		    /* in: sizeof(struct ipc_channel_info) */
+	uint32_t state;		    /* enum ipc_channel_state */
+	int32_t error;		    /* CLOSED: 0 or the -errno that ended it */
+	uint64_t id;		    /* the broker's number for the channel */
+	uint64_t payload_max_bytes; /* largest payload this side can send */
+	uint64_t receive_max_bytes; /* largest payload this side can receive */
+	uint64_t shared_bytes;	    /* both halves, control pages included */
+	uint32_t max_calls;	    /* calls in flight */
+	/* of them now open, cancelled ones that the server still holds included */
+	uint32_t n_calls;
+	const char *peer;	     /* the workload at the other end, as the broker verified it */
+	const char *service;	     /* "shop.Orders" */
+	const char *reason;	     /* CLOSED: in words; else "" */
 	uint64_t n_received, n_sent; /* frames */
-	uint64_t n_sleeps;           /* times this side slept for the channel in a call */
-	uint64_t n_wakes;            /* wake system calls this side made for the peer */
+	uint64_t n_sleeps;	     /* times this side slept for the channel in a call */
+	uint64_t n_wakes;	     /* wake system calls this side made for the peer */
 };
 
 /**
@@ -58,13 +60,15 @@ struct ipc_channel_info {
  * Threads: the loop's. Blocks under opts->timeout_ns, unless IPC_OPEN_ASYNC is given; what happens
  *          on the loop meanwhile is kept for ipc_loop_next().
  *
- * Return: 0; -EACCES no policy rule allows any of the service's methods (ipc_loop_error() names it);
+ * Return: 0; -EACCES no policy rule allows any of the service's methods (ipc_loop_error() names
+ *         it);
  *         -ETIMEDOUT nobody serves it, or the server did not answer; -EDQUOT a limit of the policy;
- *         -EPIPE the server died meanwhile; -EPROTO the server's half failed its checks; -EINVAL; -E2BIG; -ENOTCONN the broker is gone;
+ *         -EPIPE the server died meanwhile; -EPROTO the server's half failed its checks; -EINVAL;
+ *         -E2BIG; -ENOTCONN the broker is gone;
  *         -EHOSTUNREACH the kernel cannot pass the descriptors (gVisor); -ENOMEM, -EMFILE; -ECHILD.
  */
-IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service, const struct ipc_open_opts *opts,
-			ipc_channel **ret);
+IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service,
+			const struct ipc_open_opts *opts, ipc_channel **ret);
 
 /**
  * ipc_channel_info() - what is known of a channel

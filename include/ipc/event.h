@@ -8,29 +8,31 @@
 
 enum ipc_event_kind {
 	IPC_EVENT_NONE = 0,
-	IPC_EVENT_REQUEST = 1,   /* server: a new call; msg, method, call */
-	IPC_EVENT_MESSAGE = 2,   /* client: a call's reply; msg, call; the call ended if last */
-	IPC_EVENT_END = 3,       /* client: the call ended without a message; status, call info until next */
-	IPC_EVENT_CANCELLED = 4, /* server: nobody waits for the call any more; end it all the same */
-	IPC_EVENT_WRITABLE = 5,  /* the channel has room again after -EAGAIN */
-	IPC_EVENT_CHANNEL = 6,   /* a channel came (status 0) or went (status < 0: why) */
-	IPC_EVENT_DRAINED = 7,   /* reserved for draining */
-	IPC_EVENT_POST = 8,      /* ipc_loop_post() from another thread; user */
-	IPC_EVENT_FD = 9,        /* a watched fd is ready; fd, revents */
+	IPC_EVENT_REQUEST = 1, /* server: a new call; msg, method, call */
+	IPC_EVENT_MESSAGE = 2, /* client: a call's reply; msg, call; the call ended if last */
+	IPC_EVENT_END =
+		3, /* client: the call ended without a message; status, call info until next */
+	IPC_EVENT_CANCELLED =
+		4, /* server: nobody waits for the call any more; end it all the same */
+	IPC_EVENT_WRITABLE = 5, /* the channel has room again after -EAGAIN */
+	IPC_EVENT_CHANNEL = 6,	/* a channel came (status 0) or went (status < 0: why) */
+	IPC_EVENT_DRAINED = 7,	/* reserved for draining */
+	IPC_EVENT_POST = 8,	/* ipc_loop_post() from another thread; user */
+	IPC_EVENT_FD = 9,	/* a watched fd is ready; fd, revents */
 };
 
 /* Frozen: bindings copy this layout. */
 struct ipc_event {
-	uint32_t kind;  /* enum ipc_event_kind */
+	uint32_t kind;	/* enum ipc_event_kind */
 	uint32_t flags; /* 0 */
 	ipc_server *server;
 	ipc_channel *channel;
 	ipc_call *call;
-	void *user;         /* what was given when the object in question was made, watched or posted */
+	void *user; /* what was given when the object in question was made, watched or posted */
 	struct ipc_msg msg; /* borrowed until the next receive on the loop */
 	uint32_t method;    /* REQUEST: the server's own method id */
-	uint32_t last;      /* 1: the call's last event */
-	int32_t status;     /* END: enum ipc_status; CHANNEL: 0 or -errno */
+	uint32_t last;	    /* 1: the call's last event */
+	int32_t status;	    /* END: enum ipc_status; CHANNEL: 0 or -errno */
 	int32_t fd;
 	uint32_t revents; /* EPOLLIN, … */
 	uint32_t reserved0;

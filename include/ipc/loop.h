@@ -10,7 +10,8 @@ IPC_BEGIN_DECLS
 
 /* How a loop sleeps. Also read from the environment: IPC_WAIT=auto|spin|futex|epoll|uring. */
 enum ipc_wait {
-	IPC_WAIT_AUTO = 0,  /* spin a little, then a futex inside a call, io_uring or epoll in the loop */
+	IPC_WAIT_AUTO =
+		0, /* spin a little, then a futex inside a call, io_uring or epoll in the loop */
 	IPC_WAIT_SPIN = 1,  /* never sleep while a channel has been busy lately */
 	IPC_WAIT_FUTEX = 2, /* do not spin; sleep on the peers' futex words first */
 	IPC_WAIT_EPOLL = 3, /* do not use io_uring */
@@ -18,9 +19,9 @@ enum ipc_wait {
 };
 
 struct ipc_loop_opts {
-	size_t size;        /* sizeof(struct ipc_loop_opts) */
-	uint32_t flags;     /* 0 */
-	uint32_t wait;      /* enum ipc_wait; the environment's IPC_WAIT applies where this is 0 */
+	size_t size;	    /* sizeof(struct ipc_loop_opts) */
+	uint32_t flags;	    /* 0 */
+	uint32_t wait;	    /* enum ipc_wait; the environment's IPC_WAIT applies where this is 0 */
 	const char *broker; /* the broker's socket; NULL: $IPC_BROKER, else /run/ipc/broker.sock */
 	const char *token;  /* NULL; reserved for capability tokens */
 	uint64_t spin_ns;   /* longest spin before a sleep; 0: adaptive, up to 50 us */
@@ -54,8 +55,8 @@ IPC_PUBLIC void ipc_loop_free(ipc_loop *loop);
  * ipc_loop_fd() - the one fd to wait on from another event loop
  * @loop: a loop
  *
- * Level-triggered: readable whenever ipc_loop_next() has something to do, deadlines included, provided
- * that ipc_loop_next(loop, event, 0) has returned 0 since the last other call on the loop.
+ * Level-triggered: readable whenever ipc_loop_next() has something to do, deadlines included,
+ * provided that ipc_loop_next(loop, event, 0) has returned 0 since the last other call on the loop.
  *
  * Ownership: the loop's; do not close it. Threads: the loop's. Does not block.
  *
@@ -72,7 +73,8 @@ IPC_PUBLIC int ipc_loop_fd(ipc_loop *loop);
  * Ends the borrow of the message that the loop delivered before.
  * Threads: the loop's. Blocks as @timeout_ns says; a busy channel is served without a system call.
  *
- * Return: 1 an event; 0 none, and the loop is armed: ipc_loop_fd() becomes readable when there is one;
+ * Return: 1 an event; 0 none, and the loop is armed: ipc_loop_fd() becomes readable when there is
+ *         one;
  *         -EINTR a signal came first; -ECHILD after fork(); -ENOMEM.
  */
 IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns);
@@ -107,7 +109,8 @@ IPC_PUBLIC int ipc_loop_watch(ipc_loop *loop, int fd, uint32_t events, void *use
  * @loop: a loop; NULL for this thread's last failed ipc_loop_new()
  *
  * Names the missing policy rule where the broker refused.
- * Ownership: the loop's (the thread's), until its next failure. Threads: the loop's. Does not block.
+ * Ownership: the loop's (the thread's), until its next failure. Threads: the loop's. Does not
+ *            block.
  *
  * Return: one line without a newline; "" if nothing failed yet.
  */

@@ -11,7 +11,10 @@ IPC_BEGIN_DECLS
 #define IPC_SNAPSHOT_MAX_BYTES 4096
 
 enum {
-	/* The payload lies in the peer's ring and may change while it is read: checked readers only. */
+	/*
+	 * The payload lies in the peer's ring and may change while it is read: checked readers
+	 * only.
+	 */
 	IPC_MSG_IN_PLACE = 1 << 0,
 	/* ipc_keep() succeeded: the message lives until ipc_release(). */
 	IPC_MSG_KEPT = 1 << 1,
@@ -20,14 +23,14 @@ enum {
 struct ipc_msg {
 	const void *data;  /* the payload, 16-byte aligned; never NULL in a received message */
 	size_t size_bytes; /* 0..payload_max_bytes of the channel */
-	uint32_t bad;      /* sticky: a checked reader met malformed bytes; 0 = none so far */
-	uint32_t flags;    /* IPC_MSG_… */
-	void *owner;       /* the library's */
-	uint64_t token;    /* the library's */
+	uint32_t bad;	   /* sticky: a checked reader met malformed bytes; 0 = none so far */
+	uint32_t flags;	   /* IPC_MSG_… */
+	void *owner;	   /* the library's */
+	uint64_t token;	   /* the library's */
 };
 
 struct ipc_room {
-	void *data;        /* writable room in this side's ring, 16-byte aligned; holds old bytes */
+	void *data;	   /* writable room in this side's ring, 16-byte aligned; holds old bytes */
 	size_t size_bytes; /* at least as much as was asked for */
 };
 
@@ -35,13 +38,14 @@ struct ipc_room {
  * ipc_keep() - keep a received message beyond the next receive
  * @msg: a message that ipc_loop_next(), ipc_transact() or ipc_receive() filled in, not yet kept
  *
- * A snapshot (payload up to IPC_SNAPSHOT_MAX_BYTES) is kept in private memory. A larger one stays in the
- * peer's ring, and holds back the room of everything that the peer sends after it, so kept messages
- * may lie at most half a ring behind the newest: beyond that keeping fails and the caller copies.
+ * A snapshot (payload up to IPC_SNAPSHOT_MAX_BYTES) is kept in private memory. A larger one stays
+ * in the peer's ring, and holds back the room of everything that the peer sends after it, so kept
+ * messages may lie at most half a ring behind the newest: beyond that keeping fails and the caller
+ * copies.
  *
- * Ownership: the caller's until ipc_release(), in any order among kept messages. The message outlives
- *            its call, not its channel: losing the channel is reported only as IPC_EVENT_CHANNEL, and
- *            what was kept stays readable until it is released.
+ * Ownership: the caller's until ipc_release(), in any order among kept messages. The message
+ *            outlives its call, not its channel: losing the channel is reported only as
+ *            IPC_EVENT_CHANNEL, and what was kept stays readable until it is released.
  * Threads:   the loop's. Does not block, makes no system call but memory allocation's own.
  *
  * Return: 0; -EALREADY it is kept; -EINVAL it is no received message, or its turn is over;

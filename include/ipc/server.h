@@ -9,12 +9,12 @@
 IPC_BEGIN_DECLS
 
 struct ipc_serve_opts {
-	size_t size;         /* sizeof(struct ipc_serve_opts) */
-	uint32_t flags;      /* 0 */
+	size_t size;	     /* sizeof(struct ipc_serve_opts) */
+	uint32_t flags;	     /* 0 */
 	uint32_t max_calls;  /* calls in flight a channel; 0: 256; at most 65535 */
 	const char *name;    /* of this instance, in the broker's log; NULL: none */
 	uint64_t ring_bytes; /* this side's ring on each channel, a power of two; 0: 64 KiB */
-	void *user;          /* comes back in this server's events */
+	void *user;	     /* comes back in this server's events */
 };
 
 /**
@@ -28,11 +28,12 @@ struct ipc_serve_opts {
  * Threads: the loop's. Blocks until the broker answers, for at most 5 s.
  *
  * Return: 0; -EACCES no policy rule lets this workload serve it (ipc_loop_error() names the rule);
- *         -EINVAL; -E2BIG; -EALREADY this loop serves it; -ETIMEDOUT; -ENOTCONN the broker is gone; -ENOMEM;
+ *         -EINVAL; -E2BIG; -EALREADY this loop serves it; -ETIMEDOUT; -ENOTCONN the broker is gone;
+ *         -ENOMEM;
  *         -ECHILD after fork().
  */
-IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service, const struct ipc_serve_opts *opts,
-			 ipc_server **ret);
+IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
+			 const struct ipc_serve_opts *opts, ipc_server **ret);
 
 /**
  * ipc_server_free() - withdraw the service and close its channels

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a schema says of a service: its name and its methods. ipc-gen writes one for each rpc_service. */
+/*
+ * What a schema says of a service: its name and its methods. ipc-gen writes one for each
+ * rpc_service.
+ */
 #ifndef IPC_SERVICE_H
 #define IPC_SERVICE_H
 
@@ -10,8 +13,9 @@
 
 struct ipc_method {
 	const char *name; /* as policy names it: "Place" */
-	uint16_t id;      /* this side's number for it, 0..IPC_METHODS_MAX - 1; matched by name at open */
-	uint16_t flags;   /* 0; streaming's flags will live here */
+	/* this side's number for it, 0..IPC_METHODS_MAX - 1; matched by name at open */
+	uint16_t id;
+	uint16_t flags; /* 0; streaming's flags will live here */
 	uint32_t reserved;
 };
 

@@ -34,9 +34,9 @@ enum {
 
 /* What is known of a call that did not end well. */
 enum ipc_fate {
-	IPC_FATE_UNKNOWN = 0,      /* it may have run, wholly or in part */
+	IPC_FATE_UNKNOWN = 0,	   /* it may have run, wholly or in part */
 	IPC_FATE_NOT_EXECUTED = 1, /* the server never took it */
-	IPC_FATE_EXECUTED = 2,     /* the server ended it */
+	IPC_FATE_EXECUTED = 2,	   /* the server ended it */
 };
 
 /**

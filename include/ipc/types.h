@@ -14,13 +14,15 @@
 #define IPC_END_DECLS
 #endif
 
-/* The library is built with hidden visibility; what a header declares with IPC_PUBLIC is exported. */
+/*
+ * The library is built with hidden visibility; what a header declares with IPC_PUBLIC is exported.
+ */
 #define IPC_PUBLIC __attribute__((__visibility__("default")))
 
-typedef struct ipc_loop ipc_loop;       /* the broker connection and all that one thread waits for */
-typedef struct ipc_server ipc_server;   /* one service offered */
+typedef struct ipc_loop ipc_loop;     /* the broker connection and all that one thread waits for */
+typedef struct ipc_server ipc_server; /* one service offered */
 typedef struct ipc_channel ipc_channel; /* one service reached, or one client served */
-typedef struct ipc_call ipc_call;       /* one call, seen from either side; pooled by its channel */
+typedef struct ipc_call ipc_call;	/* one call, seen from either side; pooled by its channel */
 
 /* Flags of ipc_commit(), ipc_reserve() and ipc_begin(). */
 enum {

@@ -6,8 +6,8 @@
 
 #include "error.h"
 
-__attribute__((__format__(__printf__, 4, 0)))
-static void set_text(struct ipci_error *error, int code, const char *suffix, const char *format, va_list args)
+__attribute__((__format__(__printf__, 4, 0))) static void
+set_text(struct ipci_error *error, int code, const char *suffix, const char *format, va_list args)
 {
 	size_t used;
 

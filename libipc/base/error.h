@@ -13,13 +13,15 @@ struct ipci_error {
 };
 
 /*
- * Records a failure: one line, no newline, cut where it does not fit. A NULL @error records nothing.
- * Returns @code, so that a failure is one statement: return ipci_error_set(error, -EINVAL, "…");
+ * Records a failure: one line, no newline, cut where it does not fit. A NULL @error records
+ * nothing. Returns @code, so that a failure is one statement: return ipci_error_set(error, -EINVAL,
+ * "…");
  */
 __attribute__((__format__(__printf__, 3, 4))) int ipci_error_set(struct ipci_error *error, int code,
-								  const char *format, ...);
+								 const char *format, ...);
 
 /* The same for a failed system call: appends errno's words. Returns -errno. */
-__attribute__((__format__(__printf__, 2, 3))) int ipci_error_errno(struct ipci_error *error, const char *format, ...);
+__attribute__((__format__(__printf__, 2, 3))) int ipci_error_errno(struct ipci_error *error,
+								   const char *format, ...);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A doubly linked list through a member of what it links: never allocates, leaves in constant time. */
+/*
+ * A doubly linked list through a member of what it links: never allocates, leaves in constant time.
+ */
 #ifndef IPCI_BASE_LIST_H
 #define IPCI_BASE_LIST_H
 
@@ -10,7 +12,8 @@ struct ipci_list {
 	struct ipci_list *prev, *next; /* to itself: an empty list, or a link on none */
 };
 
-#define IPCI_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define IPCI_CONTAINER_OF(ptr, type, member)                                                       \
+	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline void ipci_list_init(struct ipci_list *list)
 {

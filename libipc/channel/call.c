@@ -8,8 +8,9 @@
  *   server   FREE ─request─▶ SERVED ─commit LAST─▶ FREE
  *                               └─fail─▶ FAILED ─room─▶ FREE
  *
- * One request gets exactly one reply or one error, so a slot is in use until that came: a cancelled call is a zombie
- * on the client's side, and the server may not see its slot again before it has answered.
+ * One request gets exactly one reply or one error, so a slot is in use until that came: a cancelled
+ * call is a zombie on the client's side, and the server may not see its slot again before it has
+ * answered.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +85,10 @@ void ipci_call_free(struct ipc_call *call)
 		ipci_channel_free_if_idle(channel);
 }
 
-/* A client's call was reported, or is cared for no more: free, unless the server still holds its slot. */
+/*
+ * A client's call was reported, or is cared for no more: free, unless the server still holds its
+ * slot.
+ */
 void ipci_call_done(struct ipc_call *call)
 {
 	if (!call->expired || !call->channel->inbox) {
@@ -129,7 +133,8 @@ static int channel_error(const struct ipc_channel *channel)
 }
 
 /* No room, or no peer to be believed. */
-__attribute__((__noinline__)) static int no_room(struct ipc_channel *channel, uint64_t frame_bytes, int why)
+__attribute__((__noinline__)) static int no_room(struct ipc_channel *channel, uint64_t frame_bytes,
+						 int why)
 {
 	if (why == -EAGAIN) {
 		channel->room_wanted = frame_bytes;
@@ -137,12 +142,14 @@ __attribute__((__noinline__)) static int no_room(struct ipc_channel *channel, ui
 		/* A cold channel is armed for frames alone. */
 		ipci_channel_set_hot(channel);
 	} else {
-		ipci_channel_lose(channel, why, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+		ipci_channel_lose(channel, why, IPCI_REASON_POISONED,
+				  "the peer's `consumed` is impossible");
 	}
 	return why;
 }
 
-static inline int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes, struct ipc_room *room)
+static inline int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes,
+			    struct ipc_room *room)
 {
 	struct ipc_channel *channel = call->channel;
 	uint8_t *at;
@@ -186,7 +193,8 @@ static struct ipc_call *call_new(struct ipc_channel *channel, uint32_t method)
 	return call;
 }
 
-static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *opts, size_t max_bytes)
+static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *opts,
+			   size_t max_bytes)
 {
 	struct ipc_channel *channel = call->channel;
 	int r;
@@ -195,11 +203,15 @@ static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *op
 	r = inherit(call, opts);
 	if (r < 0 || !(opts->flags & IPC_BLOCK))
 		return r;
-	return ipci_block_for_room(channel, ipci_frame_bytes(ipci_ext_bytes(ext_bits(call)), max_bytes),
+	return ipci_block_for_room(channel,
+				   ipci_frame_bytes(ipci_ext_bytes(ext_bits(call)), max_bytes),
 				   call->deadline_ns);
 }
 
-/* For want of a call: with IPC_BLOCK waits until one ends, or until a reply must be received before one can. */
+/*
+ * For want of a call: with IPC_BLOCK waits until one ends, or until a reply must be received before
+ * one can.
+ */
 static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts *opts)
 {
 	uint64_t deadline_ns = IPCI_NEVER;
@@ -213,8 +225,8 @@ static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts
 	return r;
 }
 
-IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes, const struct ipc_call_opts *opts,
-			 ipc_call **ret, struct ipc_room *room)
+IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes,
+			 const struct ipc_call_opts *opts, ipc_call **ret, struct ipc_room *room)
 {
 	struct ipc_call_opts known;
 	struct ipc_call *call;
@@ -272,7 +284,8 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
 		return -EMSGSIZE;
 	if (flags & IPC_BLOCK) {
-		int r = ipci_block_for_room(channel, ipci_frame_bytes(0, max_bytes), call->deadline_ns);
+		int r = ipci_block_for_room(channel, ipci_frame_bytes(0, max_bytes),
+					    call->deadline_ns);
 
 		if (r < 0)
 			return r;
@@ -303,7 +316,8 @@ static int commit_request(struct ipc_call *call, size_t size_bytes)
 
 	if (bits)
 		write_ext(call, ipci_producer_room(&channel->tx));
-	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits, call->method, call->id, size_bytes);
+	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits, call->method, call->id,
+			     size_bytes);
 	call->state = IPCI_CALL_SENT;
 	call->fate = IPC_FATE_UNKNOWN;
 	return 0;
@@ -353,7 +367,10 @@ IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags)
 	if (call->channel->at_server)
 		ipci_call_free(call);
 	else
-		/* Without memory for the timer the deadline is the server's to keep, and ipc_receive()'s. */
+		/*
+		 * Without memory for the timer the deadline is the server's to keep, and
+		 * ipc_receive()'s.
+		 */
 		(void)ipci_timer_add(call);
 	return 0;
 }
@@ -407,7 +424,8 @@ static int outbox_send(struct ipc_channel *channel, struct ipc_call *call)
 	if (call->state == IPCI_CALL_FAILED) {
 		if (size_bytes)
 			memcpy(room, call->text, size_bytes);
-		ipci_producer_commit(&channel->tx, IPCI_KIND_ERROR, (uint16_t)call->status, call->id, size_bytes);
+		ipci_producer_commit(&channel->tx, IPCI_KIND_ERROR, (uint16_t)call->status,
+				     call->id, size_bytes);
 		ipci_call_free(call);
 	} else {
 		ipci_producer_commit(&channel->tx, IPCI_KIND_CANCEL, 0, call->id, 0);
@@ -423,7 +441,8 @@ int ipci_outbox_flush(struct ipc_channel *channel)
 	if (!channel->inbox || channel->room_call)
 		return 0;
 	while (!ipci_list_empty(&channel->outbox)) {
-		r = outbox_send(channel, IPCI_CONTAINER_OF(channel->outbox.next, struct ipc_call, outbox));
+		r = outbox_send(channel,
+				IPCI_CONTAINER_OF(channel->outbox.next, struct ipc_call, outbox));
 		if (r <= 0)
 			break;
 		sent = true;
@@ -431,7 +450,8 @@ int ipci_outbox_flush(struct ipc_channel *channel)
 	if (sent)
 		ipci_channel_wake(channel);
 	if (r < 0)
-		ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+		ipci_channel_lose(channel, r, IPCI_REASON_POISONED,
+				  "the peer's `consumed` is impossible");
 	return r;
 }
 
@@ -487,7 +507,8 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call)
 	/* A reply that is here already, or a loss, leaves nothing to cancel. */
 	if (call->state == IPCI_CALL_BEGUN)
 		ipc_abort(call);
-	else if (call->state == IPCI_CALL_SENT && call->status < 0 && !call->parked && call->channel->inbox)
+	else if (call->state == IPCI_CALL_SENT && call->status < 0 && !call->parked &&
+		 call->channel->inbox)
 		abandon(call);
 	else if (call->state != IPCI_CALL_FREE && call->state != IPCI_CALL_ZOMBIE)
 		ipci_call_done(call);
@@ -533,9 +554,9 @@ void ipci_call_expired(struct ipc_call *call)
 
 static void fill_info(struct ipc_call *call, struct ipc_call_info *info)
 {
-	info->remaining_ns = call->deadline_ns == IPCI_NEVER ?
-				     IPC_FOREVER :
-				     ipci_remaining_ns(call->deadline_ns, ipci_now_ns());
+	info->remaining_ns = call->deadline_ns == IPCI_NEVER
+				     ? IPC_FOREVER
+				     : ipci_remaining_ns(call->deadline_ns, ipci_now_ns());
 	info->id = call->id;
 	info->channel = call->channel;
 	info->caller = call->channel->at_server ? call->channel->peer : "";
@@ -553,7 +574,8 @@ IPC_PUBLIC int ipc_call_info(ipc_call *call, struct ipc_call_info *ret)
 	struct ipc_call_info info = {};
 	size_t size;
 
-	if (!call || !ret || ret->size < sizeof(size_t) || ret->size > 4096 || call->state == IPCI_CALL_FREE)
+	if (!call || !ret || ret->size < sizeof(size_t) || ret->size > 4096 ||
+	    call->state == IPCI_CALL_FREE)
 		return -EINVAL;
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;

@@ -2,9 +2,10 @@
 /*
  * A channel: joined, alive, lost, gone.
  *
- * It is lost once, for one recorded reason: the peer hung up, closed, or did something impossible; the broker took
- * it back; the program freed it. Losing it settles every call on it, tells the peer, and takes the memory away, except
- * what the program still holds: an open room keeps the own half mapped, kept messages keep the peer's.
+ * It is lost once, for one recorded reason: the peer hung up, closed, or did something impossible;
+ * the broker took it back; the program freed it. Losing it settles every call on it, tells the
+ * peer, and takes the memory away, except what the program still holds: an open room keeps the own
+ * half mapped, kept messages keep the peer's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@
 #include "futex.h"
 #include "objects.h"
 
-int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const struct ipc_service *service)
+int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
+		       const struct ipc_service *service)
 {
 	struct ipc_channel *channel = calloc(1, sizeof(*channel));
 
@@ -73,7 +75,9 @@ static int hang_bell(struct ipc_channel *channel, int bell)
 
 	if (r < 0)
 		return r;
-	channel->bell_source = (struct ipci_source){.fd = bell, .events = EPOLLIN | EPOLLRDHUP, .user = channel};
+	channel->bell_source = (struct ipci_source){.fd = bell,
+						    .events = EPOLLIN | EPOLLRDHUP,
+						    .user = channel};
 	r = ipci_loop_add(channel->loop->poller, &channel->bell_source);
 	if (r < 0) {
 		ipci_fork_unregister(bell);
@@ -83,7 +87,8 @@ static int hang_bell(struct ipc_channel *channel, int bell)
 	return 0;
 }
 
-int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls)
+int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell,
+		      uint32_t max_calls)
 {
 	struct ipci_inbox *inbox = calloc(1, sizeof(*inbox));
 	int r = inbox ? alloc_calls(channel, max_calls) : -ENOMEM;
@@ -96,8 +101,8 @@ int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int b
 	}
 	*inbox = (struct ipci_inbox){.loop = channel->loop, .channel = channel, .half = *peer};
 	*peer = (struct ipci_half){};
-	ipci_producer_init(&channel->tx, channel->own.base, inbox->half.base, channel->own.ring_offset,
-			   channel->own.ring_bytes);
+	ipci_producer_init(&channel->tx, channel->own.base, inbox->half.base,
+			   channel->own.ring_offset, channel->own.ring_bytes);
 	ipci_consumer_init(&inbox->rx, channel->own.base, inbox->half.base, inbox->half.ring_offset,
 			   inbox->half.ring_bytes);
 	channel->inbox = inbox;
@@ -165,7 +170,8 @@ void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents)
 	if (r != 0 || revents)
 		ipci_channel_set_hot(channel);
 	if (r == -EPROTO) {
-		ipci_channel_lose(channel, -EPROTO, IPCI_REASON_POISONED, "descriptors came through the bell");
+		ipci_channel_lose(channel, -EPROTO, IPCI_REASON_POISONED,
+				  "descriptors came through the bell");
 		return;
 	}
 	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED)
@@ -244,7 +250,8 @@ static void unmap(struct ipc_channel *channel)
 		ipci_half_deinit(&channel->own);
 }
 
-void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason, const char *text)
+void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason,
+		       const char *text)
 {
 	if (channel->lost)
 		return;
@@ -295,7 +302,10 @@ void ipci_channel_free_if_idle(struct ipc_channel *channel)
 		destroy(channel);
 }
 
-/* In a forked child only the heap is ours: the halves are not mapped, the sockets closed, the poller the parent's. */
+/*
+ * In a forked child only the heap is ours: the halves are not mapped, the sockets closed, the
+ * poller the parent's.
+ */
 static void free_after_fork(struct ipc_channel *channel)
 {
 	ipci_list_remove(&channel->ready);
@@ -354,9 +364,9 @@ IPC_PUBLIC void ipc_channel_free(ipc_channel *channel)
 
 static void fill_info(const struct ipc_channel *channel, struct ipc_channel_info *info)
 {
-	info->state = channel->lost  ? IPC_CHANNEL_CLOSED :
-		      channel->inbox ? IPC_CHANNEL_OPEN :
-				       IPC_CHANNEL_OPENING;
+	info->state = channel->lost    ? IPC_CHANNEL_CLOSED
+		      : channel->inbox ? IPC_CHANNEL_OPEN
+				       : IPC_CHANNEL_OPENING;
 	info->error = channel->error;
 	info->id = channel->id;
 	info->max_calls = channel->max_calls;

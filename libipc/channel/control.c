@@ -15,8 +15,8 @@
 
 /* ── sending ── */
 
-uint64_t ipci_control_start(struct ipci_control_connection *c, ipc_broker_Message_w *m, ipc_broker_Kind kind,
-			    uint64_t serial)
+uint64_t ipci_control_start(struct ipci_control_connection *c, ipc_broker_Message_w *m,
+			    ipc_broker_Kind kind, uint64_t serial)
 {
 	if (serial == 0)
 		serial = ++c->serial;
@@ -37,7 +37,8 @@ int ipci_control_send(struct ipc_loop *loop, const int *fds, unsigned n_fds)
 		return ipci_error_set(&loop->error, -ENOTCONN, "the broker is gone");
 	r = ipc_writer_finish(&c->writer, &size_bytes);
 	if (r < 0)
-		return ipci_error_set(&loop->error, -EINVAL, "the request does not fit a packet of %u bytes",
+		return ipci_error_set(&loop->error, -EINVAL,
+				      "the request does not fit a packet of %u bytes",
 				      IPCI_PACKET_MAX_BYTES);
 	r = ipci_packet_send(c->fd, c->out, size_bytes, fds, n_fds);
 	if (r < 0)
@@ -94,7 +95,8 @@ void ipci_control_set_methods(ipc_broker_Method_vec_w *methods, const struct ipc
 	for (uint32_t i = 0; i < service->n_methods; i++) {
 		ipc_broker_Method_w m = ipc_broker_Method_new_at(methods, i);
 
-		ipc_broker_Method_set_name(&m, service->methods[i].name, strlen(service->methods[i].name));
+		ipc_broker_Method_set_name(&m, service->methods[i].name,
+					   strlen(service->methods[i].name));
 		ipc_broker_Method_set_id(&m, service->methods[i].id);
 	}
 }
@@ -107,15 +109,16 @@ int ipci_service_check(struct ipc_loop *loop, const struct ipc_service *service)
 		return ipci_error_set(&loop->error, -EINVAL, "a service's name has 1 to %u bytes",
 				      IPCI_NAME_BYTES - 1);
 	if (!service->methods || service->n_methods == 0 || service->n_methods > IPC_METHODS_MAX)
-		return ipci_error_set(&loop->error, -EINVAL, "service %s: 1 to %u methods, not %u", service->name,
-				      IPC_METHODS_MAX, service->n_methods);
+		return ipci_error_set(&loop->error, -EINVAL, "service %s: 1 to %u methods, not %u",
+				      service->name, IPC_METHODS_MAX, service->n_methods);
 	for (uint32_t i = 0; i < service->n_methods; i++) {
 		const struct ipc_method *m = &service->methods[i];
 
-		if (!m->name || !*m->name || strlen(m->name) >= IPCI_NAME_BYTES || m->id >= IPC_METHODS_MAX ||
-		    m->flags)
+		if (!m->name || !*m->name || strlen(m->name) >= IPCI_NAME_BYTES ||
+		    m->id >= IPC_METHODS_MAX || m->flags)
 			return ipci_error_set(&loop->error, -EINVAL,
-					      "service %s: method %u has a bad name, id or flag", service->name, i);
+					      "service %s: method %u has a bad name, id or flag",
+					      service->name, i);
 	}
 	return 0;
 }
@@ -127,9 +130,10 @@ int ipci_sizes_check(struct ipc_loop *loop, uint64_t *ring_bytes, uint32_t *max_
 	if (*max_calls == 0)
 		*max_calls = IPCI_DEFAULT_MAX_CALLS;
 	if (!ipci_half_ring_bytes_ok(*ring_bytes))
-		return ipci_error_set(&loop->error, -EINVAL,
-				      "ring_bytes %llu: expected a power of two of whole pages, at most 1 GiB",
-				      (unsigned long long)*ring_bytes);
+		return ipci_error_set(
+			&loop->error, -EINVAL,
+			"ring_bytes %llu: expected a power of two of whole pages, at most 1 GiB",
+			(unsigned long long)*ring_bytes);
 	if (*max_calls > IPCI_MAX_CALLS_LIMIT)
 		return ipci_error_set(&loop->error, -EINVAL, "max_calls %u: at most %u", *max_calls,
 				      IPCI_MAX_CALLS_LIMIT);
@@ -138,7 +142,8 @@ int ipci_sizes_check(struct ipc_loop *loop, uint64_t *ring_bytes, uint32_t *max_
 
 bool ipci_control_copy_name(char *ret, size_t size, struct ipc_str name)
 {
-	if (name.size_bytes == 0 || name.size_bytes >= size || memchr(name.data, '\0', name.size_bytes))
+	if (name.size_bytes == 0 || name.size_bytes >= size ||
+	    memchr(name.data, '\0', name.size_bytes))
 		return false;
 	memcpy(ret, name.data, name.size_bytes);
 	ret[name.size_bytes] = '\0';
@@ -165,7 +170,8 @@ static void lose_broker(struct ipc_loop *loop, int code, const char *text)
 
 		next = l->next;
 		if (channel->open_serial)
-			(void)ipci_open_failed(loop, channel->open_serial, -ENOTCONN, "the broker is gone");
+			(void)ipci_open_failed(loop, channel->open_serial, -ENOTCONN,
+					       "the broker is gone");
 	}
 }
 
@@ -183,7 +189,8 @@ static void text_of(char *ret, size_t size, ipc_broker_Message message)
 {
 	struct ipc_str text = ipc_broker_Message_text(message);
 
-	(void)snprintf(ret, size, "%.*s", (int)(text.size_bytes < size ? text.size_bytes : size - 1),
+	(void)snprintf(ret, size, "%.*s",
+		       (int)(text.size_bytes < size ? text.size_bytes : size - 1),
 		       text.size_bytes ? text.data : "");
 }
 
@@ -217,7 +224,8 @@ static void take_closed(struct ipc_loop *loop, ipc_broker_Message message)
 		channel->error_by_broker = error < 0 && error >= -4095 ? error : -EPIPE;
 		/* What the peer had sent before lies within one ring. */
 		if (channel->inbox)
-			channel->drain_end = channel->inbox->rx.tail + channel->inbox->half.ring_bytes;
+			channel->drain_end = channel->inbox->rx.tail +
+					     channel->inbox->half.ring_bytes;
 		text_of(channel->reason, sizeof(channel->reason), message);
 		ipci_channel_set_hot(channel);
 		return;
@@ -233,8 +241,10 @@ static void take_message(struct ipc_loop *loop, size_t size_bytes, struct ipci_f
 	switch (ipc_broker_Message_kind(message)) {
 	case ipc_broker_Kind_Welcome:
 		(void)ipci_control_copy_name(c->workload, sizeof(c->workload),
-					     ipc_broker_Welcome_workload(ipc_broker_Message_welcome(message)));
-		ipci_control_answer(loop, ipc_broker_Message_serial(message), msg.bad ? -EPROTO : 0);
+					     ipc_broker_Welcome_workload(
+						     ipc_broker_Message_welcome(message)));
+		ipci_control_answer(loop, ipc_broker_Message_serial(message),
+				    msg.bad ? -EPROTO : 0);
 		break;
 	case ipc_broker_Kind_Result:
 		take_result(loop, message);
@@ -276,12 +286,14 @@ void ipci_control_process(struct ipc_loop *loop)
 
 	for (unsigned n = 0; n < PACKETS_PER_TURN && !c->gone; n++) {
 		struct ipci_fds fds = {};
-		ssize_t r = ipci_packet_recv(c->fd, c->in, sizeof(c->in), fds.fd, IPCI_PACKET_FDS_MAX, &fds.n);
+		ssize_t r = ipci_packet_recv(c->fd, c->in, sizeof(c->in), fds.fd,
+					     IPCI_PACKET_FDS_MAX, &fds.n);
 
 		if (r == -EAGAIN || r == -EINTR)
 			break;
 		if (r <= 0) {
-			lose_broker(loop, r ? (int)r : -ENOTCONN, r ? receive_error((int)r) : "it hung up");
+			lose_broker(loop, r ? (int)r : -ENOTCONN,
+				    r ? receive_error((int)r) : "it hung up");
 			return;
 		}
 		take_message(loop, (size_t)r, &fds);
@@ -314,7 +326,8 @@ int ipci_control_await(struct ipc_loop *loop, uint64_t serial, uint64_t deadline
 		if (c->gone)
 			return -ENOTCONN;
 		if (remaining_ns == 0)
-			return ipci_error_set(&loop->error, -ETIMEDOUT, "the broker did not answer in time");
+			return ipci_error_set(&loop->error, -ETIMEDOUT,
+					      "the broker did not answer in time");
 		(void)ppoll(&poll_fd, 1, deadline_ns == IPCI_NEVER ? NULL : &timeout, NULL);
 	}
 }
@@ -329,7 +342,8 @@ static int connect_socket(struct ipc_loop *loop, const char *path)
 	_cleanup_(closep) int fd = -EBADF;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return ipci_error_set(&loop->error, -EINVAL, "the broker's path %s is longer than %zu bytes", path,
+		return ipci_error_set(&loop->error, -EINVAL,
+				      "the broker's path %s is longer than %zu bytes", path,
 				      sizeof(address.sun_path) - 1);
 	memcpy(address.sun_path, path, strlen(path));
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -337,11 +351,12 @@ static int connect_socket(struct ipc_loop *loop, const char *path)
 		return ipci_error_errno(&loop->error, "cannot make a socket");
 	while (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			return ipci_error_errno(&loop->error, "cannot reach the broker at %s", path);
+			return ipci_error_errno(&loop->error, "cannot reach the broker at %s",
+						path);
 		/* A full backlog has no event to wait for. */
 		if (ipci_now_ns() >= deadline_ns)
-			return ipci_error_set(&loop->error, -ETIMEDOUT, "the broker at %s takes no connections",
-					      path);
+			return ipci_error_set(&loop->error, -ETIMEDOUT,
+					      "the broker at %s takes no connections", path);
 		(void)nanosleep(&pause, NULL);
 	}
 	return TAKE_FD(fd);
@@ -392,7 +407,8 @@ int ipci_control_connect(struct ipc_loop *loop, const char *path)
 	if (r < 0) {
 		ipci_fork_unregister(c->fd);
 		(void)close(c->fd);
-		return ipci_error_set(&loop->error, r, "cannot wait for the broker: %s", strerror(-r));
+		return ipci_error_set(&loop->error, r, "cannot wait for the broker: %s",
+				      strerror(-r));
 	}
 	c->gone = false;
 	return say_hello(loop);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connection to the broker: one packet a message, schemas/broker.fbs. What is in a loop's way here is small and
- * rare; nothing of it lies on the path of a call.
+ * The connection to the broker: one packet a message, schemas/broker.fbs. What is in a loop's way
+ * here is small and rare; nothing of it lies on the path of a call.
  *
  * Threads: the loop's. Nothing blocks but ipci_control_await() and ipci_control_connect().
  */
@@ -39,12 +39,18 @@ struct ipci_control_connection {
 	alignas(16) uint8_t in[IPCI_PACKET_MAX_BYTES];
 };
 
-/* Starts a message in the connection's buffer, with a serial (0: the next of our own), which is returned. */
-uint64_t ipci_control_start(struct ipci_control_connection *c, ipc_broker_Message_w *m, ipc_broker_Kind kind,
-			    uint64_t serial);
+/*
+ * Starts a message in the connection's buffer, with a serial (0: the next of our own), which is
+ * returned.
+ */
+uint64_t ipci_control_start(struct ipci_control_connection *c, ipc_broker_Message_w *m,
+			    ipc_broker_Kind kind, uint64_t serial);
 /* Sends what was started, @fds beside it (they stay the caller's). 0 or -errno. */
 int ipci_control_send(struct ipc_loop *loop, const int *fds, unsigned n_fds);
-/* Waits until the request is answered, working off what else comes: the answer, -ETIMEDOUT or -ENOTCONN. */
+/*
+ * Waits until the request is answered, working off what else comes: the answer, -ETIMEDOUT or
+ * -ENOTCONN.
+ */
 int ipci_control_await(struct ipc_loop *loop, uint64_t serial, uint64_t deadline_ns);
 /* A request was answered: 0, or an error whose words are in loop->error. */
 void ipci_control_answer(struct ipc_loop *loop, uint64_t serial, int result);

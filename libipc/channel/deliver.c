@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From frames to what the program sees. One frame a look, so that the work done for one peer is bounded by whoever
- * looks, and every value in a frame was loaded once, by ipci_consumer_peek().
+ * From frames to what the program sees. One frame a look, so that the work done for one peer is
+ * bounded by whoever looks, and every value in a frame was loaded once, by ipci_consumer_peek().
  *
- * Who waits for one call, or for room, keeps receiving: what belongs to others is parked as a private copy on its
- * call and reported later. A server never takes a request while it has no room for the largest reply, so a handler
- * that answers at once never finds the ring full.
+ * Who waits for one call, or for room, keeps receiving: what belongs to others is parked as a
+ * private copy on its call and reported later. A server never takes a request while it has no room
+ * for the largest reply, so a handler that answers at once never finds the ring full.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,10 @@ static int poison(struct ipc_channel *channel, const char *text)
 	return IPCI_LOOK_AGAIN;
 }
 
-/* The frame's payload becomes @msg: a snapshot, or in place. Takes the frame. 0 or -ENOMEM, nothing taken. */
+/*
+ * The frame's payload becomes @msg: a snapshot, or in place. Takes the frame. 0 or -ENOMEM, nothing
+ * taken.
+ */
 static int deliver(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_msg *msg)
 {
 	struct ipc_loop *loop = channel->loop;
@@ -65,19 +68,24 @@ static bool is_over(const struct ipc_channel *channel)
 	return channel->hung_up || channel->peer_closed || channel->closed_by_broker;
 }
 
-/* Nothing in the ring: is it the end? The flags were set before this look, so the ring is drained. */
+/*
+ * Nothing in the ring: is it the end? The flags were set before this look, so the ring is drained.
+ */
 static int look_for_end(struct ipc_channel *channel)
 {
 	if (channel->closed_by_broker) {
-		ipci_channel_lose(channel, channel->error_by_broker, IPCI_REASON_REVOKED, channel->reason);
+		ipci_channel_lose(channel, channel->error_by_broker, IPCI_REASON_REVOKED,
+				  channel->reason);
 		return IPCI_LOOK_AGAIN;
 	}
 	if (channel->peer_closed) {
 		const uint32_t reason = ipci_state(channel->tx.peer) >> 8;
 
-		ipci_channel_lose(channel, reason == IPCI_REASON_POISONED ? -EPROTO : -EPIPE, IPCI_REASON_NONE,
-				  reason == IPCI_REASON_POISONED ? "the peer reports a breach of the protocol" :
-								   "the peer closed the channel");
+		ipci_channel_lose(channel, reason == IPCI_REASON_POISONED ? -EPROTO : -EPIPE,
+				  IPCI_REASON_NONE,
+				  reason == IPCI_REASON_POISONED
+					  ? "the peer reports a breach of the protocol"
+					  : "the peer closed the channel");
 		return IPCI_LOOK_AGAIN;
 	}
 	if (channel->hung_up) {
@@ -90,7 +98,8 @@ static int look_for_end(struct ipc_channel *channel)
 /* ── server ── */
 
 /* Deadline and trace, each word loaded once. */
-__attribute__((__noinline__)) static void read_ext(struct ipc_call *call, const struct ipci_view *view)
+__attribute__((__noinline__)) static void read_ext(struct ipc_call *call,
+						   const struct ipci_view *view)
 {
 	const uint8_t *ext = view->ext;
 
@@ -110,17 +119,20 @@ __attribute__((__noinline__)) static void read_ext(struct ipc_call *call, const 
 }
 
 /* A request for a method that is refused here, or that nobody wrote. */
-static int refuse(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_call *call, int why)
+static int refuse(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_call *call,
+		  int why)
 {
 	(void)skip(channel, view);
 	if (why == IPCI_METHOD_UNIMPLEMENTED)
 		ipci_call_fail(call, IPC_UNIMPLEMENTED, true, "the server has no such method");
 	else
-		ipci_call_fail(call, IPC_PERMISSION_DENIED, true, "no policy rule allows this method");
+		ipci_call_fail(call, IPC_PERMISSION_DENIED, true,
+			       "no policy rule allows this method");
 	return IPCI_LOOK_AGAIN;
 }
 
-static int take_request(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_event *event)
+static int take_request(struct ipc_channel *channel, const struct ipci_view *view,
+			struct ipc_event *event)
 {
 	const uint64_t seq = view->call_id >> IPCI_CALL_SLOT_BITS;
 	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
@@ -144,7 +156,8 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 		return look_for_end(channel);
 	if (r == 0)
 		return IPCI_LOOK_NOTHING;
-	method = view->method < channel->n_methods ? channel->methods[view->method] : IPCI_METHOD_REFUSED;
+	method = view->method < channel->n_methods ? channel->methods[view->method]
+						   : IPCI_METHOD_REFUSED;
 	if (__builtin_expect(method >= 0, 1)) {
 		r = deliver(channel, view, &event->msg);
 		if (r < 0)
@@ -172,7 +185,8 @@ static int take_cancel(struct ipc_channel *channel, const struct ipci_view *view
 	return IPCI_LOOK_AGAIN;
 }
 
-static int take_at_server(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_event *event)
+static int take_at_server(struct ipc_channel *channel, const struct ipci_view *view,
+			  struct ipc_event *event)
 {
 	switch (view->kind & IPCI_KIND_MASK) {
 	case IPCI_KIND_REQUEST:
@@ -188,14 +202,17 @@ static int take_at_server(struct ipc_channel *channel, const struct ipci_view *v
 
 /* ── client ── */
 
-/* A copy for later. Without memory the call ends with a status: its reply is lost, and said to be. */
+/*
+ * A copy for later. Without memory the call ends with a status: its reply is lost, and said to be.
+ */
 static void park(struct ipc_call *call, const struct ipci_view *view)
 {
 	struct ipc_loop *loop = call->channel->loop;
 	struct ipci_parked *parked = malloc(sizeof(*parked) + ((view->payload_bytes + 15u) & ~15u));
 
 	if (!parked) {
-		ipci_call_end(call, IPC_RESOURCE_EXHAUSTED, IPC_FATE_EXECUTED, "no memory for the reply");
+		ipci_call_end(call, IPC_RESOURCE_EXHAUSTED, IPC_FATE_EXECUTED,
+			      "no memory for the reply");
 		return;
 	}
 	parked->loop = loop;
@@ -253,13 +270,15 @@ static int take_reply(struct ipc_call *call, const struct ipci_view *view, struc
 	return IPCI_LOOK_ENDED;
 }
 
-__attribute__((__noinline__)) static int take_error(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
-		      struct ipc_call *want)
+__attribute__((__noinline__)) static int take_error(struct ipc_call *call,
+						    const struct ipci_view *view,
+						    struct ipc_event *event, struct ipc_call *want)
 {
 	const int status = (int)(view->method & IPCI_STATUS_MASK);
 	uint8_t copy[IPCI_ERROR_TEXT_MAX + 1 + 15];
 
-	if (view->payload_bytes > IPCI_ERROR_TEXT_MAX || status < IPC_CANCELLED || status > IPC_UNAUTHENTICATED ||
+	if (view->payload_bytes > IPCI_ERROR_TEXT_MAX || status < IPC_CANCELLED ||
+	    status > IPC_UNAUTHENTICATED ||
 	    view->method & ~(uint32_t)(IPCI_STATUS_MASK | IPCI_STATUS_NOT_EXECUTED))
 		return poison(call->channel, "an error with an impossible status or text");
 	ipci_snapshot(copy, view->payload, view->payload_bytes);
@@ -270,7 +289,8 @@ __attribute__((__noinline__)) static int take_error(struct ipc_call *call, const
 			copy[i] = '?';
 	(void)skip(call->channel, view);
 	ipci_call_end(call, status,
-		      view->method & IPCI_STATUS_NOT_EXECUTED ? IPC_FATE_NOT_EXECUTED : IPC_FATE_EXECUTED,
+		      view->method & IPCI_STATUS_NOT_EXECUTED ? IPC_FATE_NOT_EXECUTED
+							      : IPC_FATE_EXECUTED,
 		      (const char *)copy);
 	if (call == want) {
 		ipci_list_remove(&call->ready);
@@ -294,8 +314,8 @@ static int take_late(struct ipc_call *call, const struct ipci_view *view)
 	return IPCI_LOOK_AGAIN;
 }
 
-static int take_at_client(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_event *event,
-			  struct ipc_call *want, struct ipc_msg *msg)
+static int take_at_client(struct ipc_channel *channel, const struct ipci_view *view,
+			  struct ipc_event *event, struct ipc_call *want, struct ipc_msg *msg)
 {
 	const uint32_t kind = view->kind & IPCI_KIND_MASK;
 	struct ipc_call *call;
@@ -352,14 +372,18 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 	channel->outbox_used = !ipci_list_empty(&channel->outbox);
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
-	/* What the broker revoked is not read any more; nor is what came after it closed: the channel counts no more. */
+	/*
+	 * What the broker revoked is not read any more; nor is what came after it closed: the
+	 * channel counts no more.
+	 */
 	if (channel->closed_by_broker &&
 	    (channel->error_by_broker == -EACCES || channel->inbox->rx.tail >= channel->drain_end))
 		return look_for_end(channel);
 	return report_writable(channel, event);
 }
 
-int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want, struct ipc_msg *msg)
+int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want,
+	      struct ipc_msg *msg)
 {
 	struct ipci_view view;
 	int r;
@@ -371,7 +395,10 @@ int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_c
 	}
 	r = ipci_consumer_peek(&channel->inbox->rx, &view);
 	if (r == 0) {
-		/* The request that waited for room may have been taken back: its frame is the peer's to write. */
+		/*
+		 * The request that waited for room may have been taken back: its frame is the
+		 * peer's to write.
+		 */
 		channel->stalled = false;
 		return look_for_end(channel);
 	}

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * After fork() the child must neither use the parent's channels nor hide the parent's death from its peers. Halves
- * are not inherited (MADV_DONTFORK); sockets are, so their numbers stand in one table, and a pthread_atfork() child
- * handler closes them. A generation count tells every call in the child to answer -ECHILD.
+ * After fork() the child must neither use the parent's channels nor hide the parent's death from
+ * its peers. Halves are not inherited (MADV_DONTFORK); sockets are, so their numbers stand in one
+ * table, and a pthread_atfork() child handler closes them. A generation count tells every call in
+ * the child to answer -ECHILD.
  *
- * The table alone is locked: the objects of other threads may be half changed at the moment of the fork.
+ * The table alone is locked: the objects of other threads may be half changed at the moment of the
+ * fork.
  */
 #include <errno.h>
 #include <pthread.h>

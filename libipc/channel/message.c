@@ -2,11 +2,13 @@
 /*
  * Messages that were received: lent for a turn, or kept.
  *
- * A small payload was copied into loop->snapshot. Lending it is free: the next turn overwrites it. Keeping it takes
- * the whole snapshot out of the loop, which draws another from its pool. A large payload stays in the peer's ring
- * and is held there, for the turn or until released; an inbox outlives its channel as long as something is held.
+ * A small payload was copied into loop->snapshot. Lending it is free: the next turn overwrites it.
+ * Keeping it takes the whole snapshot out of the loop, which draws another from its pool. A large
+ * payload stays in the peer's ring and is held there, for the turn or until released; an inbox
+ * outlives its channel as long as something is held.
  *
- * What a message handle says is checked against the loop's turn, so that a stale one is an error, not a surprise.
+ * What a message handle says is checked against the loop's turn, so that a stale one is an error,
+ * not a surprise.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +73,10 @@ void ipci_inbox_free_if_idle(struct ipci_inbox *inbox)
 	free(inbox);
 }
 
-/* Room that a released message held: the peer learns of it soon, or, if nothing stays outstanding, now. */
+/*
+ * Room that a released message held: the peer learns of it soon, or, if nothing stays outstanding,
+ * now.
+ */
 static void inbox_release(struct ipci_inbox *inbox, uint64_t position)
 {
 	ipci_consumer_release(&inbox->rx, position);
@@ -161,7 +166,8 @@ static int keep(struct ipc_loop *loop, struct ipc_msg *msg)
 		return loop->borrowed ? keep_in_place(loop, msg) : -EINVAL;
 	if (loop->borrowed_parked && msg->data == loop->borrowed_parked->data)
 		return keep_parked(loop, msg);
-	return loop->snapshot && msg->data == loop->snapshot->data ? keep_snapshot(loop, msg) : -EINVAL;
+	return loop->snapshot && msg->data == loop->snapshot->data ? keep_snapshot(loop, msg)
+								   : -EINVAL;
 }
 
 IPC_PUBLIC int ipc_keep(struct ipc_msg *msg)

@@ -35,12 +35,14 @@
 #define IPCI_DEFAULT_RING_BYTES UINT64_C(65536)
 #define IPCI_DEFAULT_MAX_CALLS 256u
 #define IPCI_MAX_CALLS_LIMIT 65535u
-#define IPCI_ERROR_TEXT_MAX 255u             /* of a call's error, on the wire */
-#define IPCI_RECHECK_NS (20 * IPCI_NS_PER_MS) /* longest sleep without a look at hang-up and the broker */
-#define IPCI_POLL_NS IPCI_NS_PER_MS           /* a busy loop looks at everything else this often */
+#define IPCI_ERROR_TEXT_MAX 255u /* of a call's error, on the wire */
+#define IPCI_RECHECK_NS                                                                            \
+	(20 * IPCI_NS_PER_MS)	    /* longest sleep without a look at hang-up and the broker */
+#define IPCI_POLL_NS IPCI_NS_PER_MS /* a busy loop looks at everything else this often */
 #define IPCI_NAME_BYTES 128u
 
-static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES, "frames held in place are larger than these");
+static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
+	      "frames held in place are larger than these");
 
 /* Private memory for a payload that was copied out of a ring. */
 struct ipci_snapshot {
@@ -73,7 +75,7 @@ enum {
 enum ipci_call_state {
 	IPCI_CALL_FREE = 0,
 	IPCI_CALL_BEGUN,  /* client: has an id, nothing was sent */
-	IPCI_CALL_SENT,   /* client: waits for its reply */
+	IPCI_CALL_SENT,	  /* client: waits for its reply */
 	IPCI_CALL_ZOMBIE, /* client: nobody waits, the server still holds the slot */
 	IPCI_CALL_ENDED,  /* client: reported; its info is readable until the next turn */
 	IPCI_CALL_SERVED, /* server: delivered, not ended */
@@ -86,19 +88,19 @@ struct ipc_call {
 	uint64_t deadline_ns; /* absolute; IPCI_NEVER */
 	void *user;
 	uint16_t method; /* this side's id */
-	uint8_t state;   /* enum ipci_call_state */
-	uint8_t fate;    /* enum ipc_fate */
-	int16_t status;  /* client, ended: 0..16; server, failed: what to send */
-	bool cancelled;  /* server: nobody waits */
-	bool told;       /* server: CANCELLED was reported */
-	bool expired;    /* client: ended by its deadline, the server still holds the slot */
+	uint8_t state;	 /* enum ipci_call_state */
+	uint8_t fate;	 /* enum ipc_fate */
+	int16_t status;	 /* client, ended: 0..16; server, failed: what to send */
+	bool cancelled;	 /* server: nobody waits */
+	bool told;	 /* server: CANCELLED was reported */
+	bool expired;	 /* client: ended by its deadline, the server still holds the slot */
 	bool has_trace;
 	uint8_t trace[IPCI_TRACE_BYTES];
 	uint32_t timer; /* index + 1 in the heap; 0: not in it */
-	int *on_end;    /* server: where to say that this side ended the call; or NULL */
-	char *text;     /* malloced: error text, received or to be sent */
+	int *on_end;	/* server: where to say that this side ended the call; or NULL */
+	char *text;	/* malloced: error text, received or to be sent */
 	struct ipci_parked *parked;
-	struct ipci_list ready;  /* in loop->ready_calls */
+	struct ipci_list ready;	 /* in loop->ready_calls */
 	struct ipci_list outbox; /* in channel->outbox */
 	struct ipc_call *next_free;
 };
@@ -113,16 +115,16 @@ struct ipc_channel {
 	/* the hot part */
 	struct ipci_producer tx;
 	struct ipci_inbox *inbox; /* NULL until joined, and again once lost */
-	struct ipc_call *calls;   /* max_calls of them, by slot */
+	struct ipc_call *calls;	  /* max_calls of them, by slot */
 	struct ipc_call *free_calls;
 	struct ipc_call *room_call; /* whose room is open */
-	uint64_t room_bytes;        /* what it asked for */
-	uint64_t call_seq;          /* client: of the last call made; server: of the last seen */
-	int error;                  /* 0 open; else why nothing more is sent: -EPIPE, -EPROTO, -EACCES … */
+	uint64_t room_bytes;	    /* what it asked for */
+	uint64_t call_seq;	    /* client: of the last call made; server: of the last seen */
+	int error; /* 0 open; else why nothing more is sent: -EPIPE, -EPROTO, -EACCES … */
 	/* What keeps a look from going straight to the frames: any of these. */
 	union {
 		struct {
-			bool wake_owed;        /* IPC_MORE: the peer was not told yet */
+			bool wake_owed;	       /* IPC_MORE: the peer was not told yet */
 			bool call_wanted;      /* WRITABLE is owed when a call slot is free */
 			bool room_short;       /* room_wanted is not 0 */
 			bool outbox_used;      /* the outbox may not be empty */
@@ -132,16 +134,17 @@ struct ipc_channel {
 	};
 	bool hot;
 	bool hung_up;
-	bool stalled;     /* server: a request waits until there is room for its reply */
-	bool peer_closed; /* its state says that no more frames come */
+	bool stalled;	     /* server: a request waits until there is room for its reply */
+	bool peer_closed;    /* its state says that no more frames come */
 	int error_by_broker; /* -errno, with closed_by_broker */
-	uint64_t drain_end;  /* with closed_by_broker: where to stop reading, whatever the peer goes on to send */
+	/* with closed_by_broker: where to stop reading, whatever the peer goes on to send */
+	uint64_t drain_end;
 	struct ipci_sleep sleep;
 	struct ipci_spin spin;
 	struct ipci_patience patience; /* with a reply, or with the next request */
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
-	uint64_t room_wanted; /* 0, or the frame bytes for which WRITABLE is owed */
+	uint64_t room_wanted;	   /* 0, or the frame bytes for which WRITABLE is owed */
 	struct ipci_list outbox;
 	struct ipc_writer writer;
 
@@ -151,21 +154,21 @@ struct ipc_channel {
 	int16_t *methods; /* server: the client's method id to ours, or IPCI_METHOD_… */
 	uint32_t n_methods;
 
-	uint64_t id;          /* the broker's number */
+	uint64_t id;	      /* the broker's number */
 	uint64_t open_serial; /* of our OPEN, 0: answered */
 	char peer[IPCI_NAME_BYTES];
 	char reason[IPCI_ERROR_TEXT_BYTES];
 	bool async;
-	bool came;      /* CHANNEL with status 0 is owed */
-	bool went;      /* CHANNEL with status < 0 is owed */
-	bool lost;      /* ipci_channel_lose() ran */
-	bool freed;     /* nobody has the handle: goes with its last call */
+	bool came;  /* CHANNEL with status 0 is owed */
+	bool went;  /* CHANNEL with status < 0 is owed */
+	bool lost;  /* ipci_channel_lose() ran */
+	bool freed; /* nobody has the handle: goes with its last call */
 	uint64_t n_wakes, n_sleeps;
 	uint64_t n_received; /* of the inbox, once it is gone */
 
-	struct ipci_list link;     /* in loop->channels */
+	struct ipci_list link;	   /* in loop->channels */
 	struct ipci_list hot_link; /* in loop->hot */
-	struct ipci_list ready;    /* in loop->ready_channels */
+	struct ipci_list ready;	   /* in loop->ready_channels */
 };
 
 struct ipc_server {
@@ -197,14 +200,14 @@ struct ipc_loop {
 	/* the turn: what the last receive lent out */
 	uint64_t turn;
 	uint64_t n_kept; /* messages that were kept and not released: they outlive the loop */
-	bool dead;       /* ipc_loop_free() ran */
+	bool dead;	 /* ipc_loop_free() ran */
 	struct ipci_snapshot *snapshot; /* where the next small payload goes */
 	struct ipci_snapshot *snapshot_pool;
 	struct ipci_inbox *borrowed; /* in place, at … */
 	uint64_t borrowed_position;
 	struct ipci_parked *borrowed_parked;
-	struct ipc_call *ended; /* client's, its info readable during this turn */
-	struct ipc_call *fresh; /* server's, delivered in this turn */
+	struct ipc_call *ended;	      /* client's, its info readable during this turn */
+	struct ipc_call *fresh;	      /* server's, delivered in this turn */
 	struct ipc_channel *departed; /* server's, its loss was reported in this turn */
 
 	struct ipci_list hot;
@@ -227,7 +230,7 @@ struct ipc_loop {
 	pthread_mutex_t post_lock;
 	struct ipci_post *posts, **posts_end;
 	_Atomic uint32_t posted; /* IPCI_POSTED_…: a hint about posts */
-	int post_fd;             /* eventfd */
+	int post_fd;		 /* eventfd */
 	struct ipci_source post_source;
 
 	struct ipci_error error;
@@ -257,9 +260,10 @@ int ipci_snapshot_prepare(struct ipc_loop *loop); /* loop->snapshot is there; 0 
 void ipci_snapshot_free_all(struct ipc_loop *loop);
 void ipci_inbox_free_if_idle(struct ipci_inbox *inbox);
 
-/* loop.c */
+/* loop.c, next.c */
 void ipci_loop_free_rest(struct ipc_loop *loop); /* once nothing is kept any more */
-int ipci_loop_poll(struct ipc_loop *loop, uint64_t timeout_ns); /* one wait of the poller, worked off */
+int ipci_loop_poll(struct ipc_loop *loop,
+		   uint64_t timeout_ns); /* one wait of the poller, worked off */
 
 /* call.c */
 void ipci_call_free(struct ipc_call *call);
@@ -275,11 +279,14 @@ int ipci_outbox_flush(struct ipc_channel *channel); /* 1 all went, 0 no room, -e
 int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags);
 
 /* channel.c */
-int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop, const struct ipc_service *service);
+int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
+		       const struct ipc_service *service);
 /* Joins: takes the peer's half and the bell, which were checked. */
 void ipci_control_write(struct ipci_half *own); /* a new half's identity, before it leaves */
-int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell, uint32_t max_calls);
-void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason, const char *text);
+int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell,
+		      uint32_t max_calls);
+void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason,
+		       const char *text);
 void ipci_channel_free_if_idle(struct ipc_channel *channel);
 void ipci_channel_set_hot(struct ipc_channel *channel);
 void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word);
@@ -289,13 +296,19 @@ void ipci_channel_give_back(struct ipc_channel *channel);
 int ipci_channel_check_alive(struct ipc_channel *channel); /* state and hang-up, by a system call */
 void ipci_channel_ready(struct ipc_channel *channel);
 
-/* Room that a server has before it takes a request. Less than half the ring: it is there also while the peer keeps half. */
+/*
+ * Room that a server has before it takes a request. Less than half the ring: it is there also while
+ * the peer keeps half.
+ */
 static inline uint64_t ipci_channel_reply_bytes(const struct ipc_channel *channel)
 {
 	return ipci_frame_bytes(0, ipci_payload_max_bytes(channel->tx.ring_bytes));
 }
 
-/* A request was taken: the call is the server's. Its slot is free, so what ipci_call_free() set holds. */
+/*
+ * A request was taken: the call is the server's. Its slot is free, so what ipci_call_free() set
+ * holds.
+ */
 static inline void ipci_call_serve(struct ipc_call *call, uint64_t id, uint32_t method)
 {
 	struct ipc_channel *channel = call->channel;
@@ -327,8 +340,8 @@ static inline void ipci_request_event(struct ipc_call *call, struct ipc_event *e
 }
 
 /*
- * Nothing to do for the moment: the peer learns how far its ring is free, if that keeps it in its warm part. So the
- * word, and the fence behind it, cost a busy channel nothing.
+ * Nothing to do for the moment: the peer learns how far its ring is free, if that keeps it in its
+ * warm part. So the word, and the fence behind it, cost a busy channel nothing.
  */
 static inline void ipci_channel_rest(struct ipc_channel *channel)
 {
@@ -351,13 +364,17 @@ static inline void ipci_channel_wake(struct ipc_channel *channel)
 /* deliver.c */
 enum ipci_look {
 	IPCI_LOOK_NOTHING = 0,
-	IPCI_LOOK_EVENT = 1,  /* *event was filled */
-	IPCI_LOOK_AGAIN = 2,  /* something was worked off, nothing to report */
-	IPCI_LOOK_ENDED = 3,  /* the call that was waited for has ended: msg filled, or its status set */
+	IPCI_LOOK_EVENT = 1, /* *event was filled */
+	IPCI_LOOK_AGAIN = 2, /* something was worked off, nothing to report */
+	/* the call that was waited for has ended: msg filled, or its status set */
+	IPCI_LOOK_ENDED = 3,
 };
-/* Works off at most one frame. @want: the client's call that is waited for; its reply goes to *@msg. With @want or
- * without @event, what belongs to others is parked. */
-int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want, struct ipc_msg *msg);
+/*
+ * Works off at most one frame. @want: the client's call that is waited for; its reply goes to
+ * *@msg. With @want or without @event, what belongs to others is parked.
+ */
+int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want,
+	      struct ipc_msg *msg);
 
 /* The event for a call on loop->ready_calls; begins no turn. IPCI_LOOK_EVENT. */
 int ipci_report_call(struct ipc_call *call, struct ipc_event *event);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reaching a service. The client's half goes out with OPEN, at the client's expense; the server's half and an end of
- * the bell come back with OPENED. Both are checked before anything is read: the broker is not trusted with that.
+ * Reaching a service. The client's half goes out with OPEN, at the client's expense; the server's
+ * half and an end of the bell come back with OPENED. Both are checked before anything is read: the
+ * broker is not trusted with that.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 
 static struct ipc_channel *find_opening(struct ipc_loop *loop, uint64_t serial)
 {
-	for (struct ipci_list *l = loop->channels.next; serial && l != &loop->channels; l = l->next) {
+	for (struct ipci_list *l = loop->channels.next; serial && l != &loop->channels;
+	     l = l->next) {
 		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, link);
 
 		if (channel->open_serial == serial)
@@ -21,7 +23,10 @@ static struct ipc_channel *find_opening(struct ipc_loop *loop, uint64_t serial)
 	return NULL;
 }
 
-/* An open that came to nothing: told to who waits, or as an event. False if the serial is of no open. */
+/*
+ * An open that came to nothing: told to who waits, or as an event. False if the serial is of no
+ * open.
+ */
 bool ipci_open_failed(struct ipc_loop *loop, uint64_t serial, int error, const char *text)
 {
 	struct ipc_channel *channel = find_opening(loop, serial);
@@ -56,14 +61,19 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 	channel->id = ipc_broker_Message_channel(message);
 	if (fds->n == 0)
 		return ipci_error_set(error, -EHOSTUNREACH,
-				      "the kernel delivered no descriptors: some sandboxes (gVisor) cannot pass them");
+				      "the kernel delivered no descriptors: some sandboxes "
+				      "(gVisor) cannot pass them");
 	if (fds->n != 2 || ipc_broker_Opened_layout(opened) != IPCI_LAYOUT_VERSION ||
-	    !ipci_half_ring_bytes_ok(ring_bytes) || max_calls == 0 || max_calls > channel->max_calls_wanted ||
-	    !ipci_control_copy_name(channel->peer, sizeof(channel->peer), ipc_broker_Opened_server(opened)))
-		return ipci_error_set(error, -EPROTO, "the answer to the open is not one that can be");
+	    !ipci_half_ring_bytes_ok(ring_bytes) || max_calls == 0 ||
+	    max_calls > channel->max_calls_wanted ||
+	    !ipci_control_copy_name(channel->peer, sizeof(channel->peer),
+				    ipc_broker_Opened_server(opened)))
+		return ipci_error_set(error, -EPROTO,
+				      "the answer to the open is not one that can be");
 	r = ipci_bell_check(fds->fd[1]);
 	if (r < 0)
-		return ipci_error_set(error, -EPROTO, "what came as the bell is no SEQPACKET socket");
+		return ipci_error_set(error, -EPROTO,
+				      "what came as the bell is no SEQPACKET socket");
 	r = ipci_half_import(&half, fds->fd[0], ring_bytes, error);
 	if (r < 0)
 		return r;
@@ -72,7 +82,10 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 		ipci_half_deinit(&half);
 		return ipci_error_set(error, r, "cannot join the channel: %s", strerror(-r));
 	}
-	/* The bell is the channel's; the half's descriptor, now known for a memfd, has done its work. */
+	/*
+	 * The bell is the channel's; the half's descriptor, now known for a memfd, has done its
+	 * work.
+	 */
 	fds->fd[1] = -EBADF;
 	ipci_fd_close(TAKE_FD(fds->fd[0]));
 	return 0;
@@ -107,7 +120,8 @@ void ipci_open_opened(struct ipc_loop *loop, ipc_broker_Message message, struct 
 }
 
 /* Makes the half and sends the request with it. */
-static int request(struct ipc_channel *channel, const struct ipc_open_opts *opts, uint64_t timeout_ns)
+static int request(struct ipc_channel *channel, const struct ipc_open_opts *opts,
+		   uint64_t timeout_ns)
 {
 	struct ipc_loop *loop = channel->loop;
 	const struct ipc_service *service = channel->service;
@@ -156,13 +170,14 @@ static int open_channel(struct ipc_channel *channel, const struct ipc_open_opts 
 	serial = channel->open_serial;
 	/* The broker keeps the deadline, and words it best; this is for a broker that does not. */
 	r = ipci_control_await(channel->loop, serial,
-			       timeout_ns > IPCI_NEVER - IPCI_NS_PER_S ? IPCI_NEVER :
-									 ipci_deadline_ns(timeout_ns + IPCI_NS_PER_S));
+			       timeout_ns > IPCI_NEVER - IPCI_NS_PER_S
+				       ? IPCI_NEVER
+				       : ipci_deadline_ns(timeout_ns + IPCI_NS_PER_S));
 	return r;
 }
 
-IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service, const struct ipc_open_opts *opts,
-			ipc_channel **ret)
+IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service,
+			const struct ipc_open_opts *opts, ipc_channel **ret)
 {
 	struct ipc_open_opts known;
 	struct ipc_channel *channel;
@@ -176,7 +191,8 @@ IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service, const
 	if (r < 0)
 		return r;
 	if (known.flags & ~(uint32_t)IPC_OPEN_ASYNC || known.token)
-		return ipci_error_set(&loop->error, -EINVAL, "ipc_open_opts: an unknown flag, or a token");
+		return ipci_error_set(&loop->error, -EINVAL,
+				      "ipc_open_opts: an unknown flag, or a token");
 	r = ipci_service_check(loop, service);
 	if (r == 0)
 		r = ipci_sizes_check(loop, &known.ring_bytes, &known.max_calls);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Options structs grow at their end. A caller compiled against an older header passes a shorter one, whose missing
- * part is zero, the default; one compiled against a newer header may use what this library knows and no more.
+ * Options structs grow at their end. A caller compiled against an older header passes a shorter
+ * one, whose missing part is zero, the default; one compiled against a newer header may use what
+ * this library knows and no more.
  */
 #include <string.h>
 

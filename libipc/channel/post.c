@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Posts from other threads. The list is locked; `posted` tells a busy loop, without lock or system call, that it is
- * not empty; the eventfd tells a sleeping one. The eventfd is only written when the list was empty: what follows is
- * found together with the first.
+ * Posts from other threads. The list is locked; `posted` tells a busy loop, without lock or system
+ * call, that it is not empty; the eventfd tells a sleeping one. The eventfd is only written when
+ * the list was empty: what follows is found together with the first.
  */
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -75,7 +75,8 @@ bool ipci_post_take(struct ipc_loop *loop, struct ipc_event *event)
 		if (!loop->posts) {
 			loop->posts_end = &loop->posts;
 			/* Relaxed: a hint; the lock orders what matters. */
-			atomic_store_explicit(&loop->posted, IPCI_POSTED_BEFORE, memory_order_relaxed);
+			atomic_store_explicit(&loop->posted, IPCI_POSTED_BEFORE,
+					      memory_order_relaxed);
 		}
 	}
 	(void)pthread_mutex_unlock(&loop->post_lock);
@@ -104,7 +105,10 @@ IPC_PUBLIC int ipc_loop_post(ipc_loop *loop, void *user)
 	*loop->posts_end = post;
 	loop->posts_end = &post->next;
 	atomic_store_explicit(&loop->posted, IPCI_POSTED_NOW, memory_order_relaxed);
-	/* Inside the lock: once it is released the loop's thread may take the post and free the loop. */
+	/*
+	 * Inside the lock: once it is released the loop's thread may take the post and free the
+	 * loop.
+	 */
 	if (first)
 		ipci_post_nudge(loop);
 	if (first && loop->wait == IPC_WAIT_FUTEX)

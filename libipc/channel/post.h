@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ipc_loop_post(): the one way in for other threads. A locked list, and an eventfd that the loop's poller watches. */
+/*
+ * ipc_loop_post(): the one way in for other threads. A locked list, and an eventfd that the loop's
+ * poller watches.
+ */
 #ifndef IPCI_CHANNEL_POST_H
 #define IPCI_CHANNEL_POST_H
 
 #include "objects.h"
 
-/* loop->posted, also a futex word of this process. A loop that was never posted to need not listen for it. */
+/*
+ * loop->posted, also a futex word of this process. A loop that was never posted to need not listen
+ * for it.
+ */
 enum {
 	IPCI_POSTED_NEVER = 0,
 	IPCI_POSTED_BEFORE = 1, /* nothing now */

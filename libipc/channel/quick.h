@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The way of nearly every message: a small request or reply, alone, on a channel with nothing else to do.
+ * The way of nearly every message: a small request or reply, alone, on a channel with nothing else
+ * to do.
  *
- * What deliver.c does for every frame is done here for the plain ones, with the same checks in the same order, but in
- * one piece that a compiler can keep in registers: on a round trip of 100 ns each 50 instructions show. Whatever is
- * not plain is left untouched for ipci_look(), which decides.
+ * What deliver.c does for every frame is done here for the plain ones, with the same checks in the
+ * same order, but in one piece that a compiler can keep in registers: on a round trip of 100 ns
+ * each 50 instructions show. Whatever is not plain is left untouched for ipci_look(), which
+ * decides.
  */
 #ifndef IPCI_CHANNEL_QUICK_H
 #define IPCI_CHANNEL_QUICK_H
@@ -12,14 +14,16 @@
 #include "objects.h"
 
 /* A plain frame of that kind, on a channel where nothing else asks for attention. */
-static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t kind, struct ipci_view *view)
+static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t kind,
+				   struct ipci_view *view)
 {
 	return !channel->aside && channel->loop->snapshot &&
 	       ipci_consumer_peek_plain(&channel->inbox->rx, kind, view);
 }
 
 /* The payload of a plain frame, copied; the frame is taken. */
-static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_msg *msg)
+static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipci_view *view,
+				   struct ipc_msg *msg)
 {
 	struct ipc_loop *loop = channel->loop;
 	struct ipci_consumer *rx = &channel->inbox->rx;
@@ -70,8 +74,8 @@ static inline bool ipci_quick_request(struct ipc_channel *channel, struct ipc_ev
 	if ((view.call_id & IPCI_CALL_SLOT_MASK) >= channel->max_calls)
 		return false;
 	call = &channel->calls[view.call_id & IPCI_CALL_SLOT_MASK];
-	if ( view.call_id >> IPCI_CALL_SLOT_BITS <= channel->call_seq || call->state != IPCI_CALL_FREE ||
-	    view.method >= channel->n_methods)
+	if (view.call_id >> IPCI_CALL_SLOT_BITS <= channel->call_seq ||
+	    call->state != IPCI_CALL_FREE || view.method >= channel->n_methods)
 		return false;
 	method = channel->methods[view.method];
 	if (method < 0 || ipci_producer_free_bytes(&channel->tx) < channel->tx.ring_bytes / 2)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Offering a service. Each client that the broker lets in comes as an OFFER with its half, an end of the bell, who it
- * is, and which methods it may call under which of its own numbers; the answer is ACCEPT with this side's half.
+ * Offering a service. Each client that the broker lets in comes as an OFFER with its half, an end
+ * of the bell, who it is, and which methods it may call under which of its own numbers; the answer
+ * is ACCEPT with this side's half.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static int16_t method_by_name(const struct ipc_service *service, struct ipc_str 
 	for (uint32_t i = 0; i < service->n_methods; i++) {
 		const char *ours = service->methods[i].name;
 
-		if (strlen(ours) == name.size_bytes && memcmp(ours, name.data, name.size_bytes) == 0)
+		if (strlen(ours) == name.size_bytes &&
+		    memcmp(ours, name.data, name.size_bytes) == 0)
 			return (int16_t)service->methods[i].id;
 	}
 	return IPCI_METHOD_UNIMPLEMENTED;
@@ -57,8 +59,8 @@ static int map_methods(struct ipc_channel *channel, ipc_broker_Method_vec offere
 }
 
 /* Checks what was offered, and joins. *@ret_fd is our half, to be sent. 0 or -errno with words. */
-static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci_fds *fds, int *ret_fd,
-		struct ipci_error *error)
+static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci_fds *fds,
+		int *ret_fd, struct ipci_error *error)
 {
 	struct ipc_server *server = channel->server;
 	const uint64_t ring_bytes = ipc_broker_Offer_ring_bytes(offer);
@@ -69,7 +71,8 @@ static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci
 
 	if (fds->n != 2 || ipc_broker_Offer_layout(offer) != IPCI_LAYOUT_VERSION ||
 	    !ipci_half_ring_bytes_ok(ring_bytes) || max_calls == 0 ||
-	    !ipci_control_copy_name(channel->peer, sizeof(channel->peer), ipc_broker_Offer_caller(offer)))
+	    !ipci_control_copy_name(channel->peer, sizeof(channel->peer),
+				    ipc_broker_Offer_caller(offer)))
 		return ipci_error_set(error, -EPROTO, "the offer is not one that can be");
 	if (max_calls > server->max_calls)
 		max_calls = server->max_calls;
@@ -78,7 +81,8 @@ static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci
 		return ipci_error_set(error, r < 0 ? r : -EPROTO, "the offer's methods cannot be");
 	r = ipci_bell_check(fds->fd[1]);
 	if (r < 0)
-		return ipci_error_set(error, -EPROTO, "what came as the bell is no SEQPACKET socket");
+		return ipci_error_set(error, -EPROTO,
+				      "what came as the bell is no SEQPACKET socket");
 	r = ipci_half_import(&half, fds->fd[0], ring_bytes, error);
 	if (r < 0)
 		return r;
@@ -187,7 +191,8 @@ static int serve(struct ipc_server *server, const char *name)
 	return ipci_control_await(loop, server->serial, ipci_deadline_ns(IPCI_CONTROL_TIMEOUT_NS));
 }
 
-static int serve_check(struct ipc_loop *loop, const struct ipc_service *service, struct ipc_serve_opts *opts)
+static int serve_check(struct ipc_loop *loop, const struct ipc_service *service,
+		       struct ipc_serve_opts *opts)
 {
 	int r = ipci_service_check(loop, service);
 
@@ -196,18 +201,20 @@ static int serve_check(struct ipc_loop *loop, const struct ipc_service *service,
 	if (r < 0)
 		return r;
 	if (opts->flags || (opts->name && strlen(opts->name) >= IPCI_NAME_BYTES))
-		return ipci_error_set(&loop->error, -EINVAL, "ipc_serve_opts: an unknown flag, or too long a name");
+		return ipci_error_set(&loop->error, -EINVAL,
+				      "ipc_serve_opts: an unknown flag, or too long a name");
 	for (struct ipci_list *l = loop->servers.next; l != &loop->servers; l = l->next) {
 		struct ipc_server *server = IPCI_CONTAINER_OF(l, struct ipc_server, link);
 
 		if (strcmp(server->service->name, service->name) == 0)
-			return ipci_error_set(&loop->error, -EALREADY, "this loop serves %s already", service->name);
+			return ipci_error_set(&loop->error, -EALREADY,
+					      "this loop serves %s already", service->name);
 	}
 	return 0;
 }
 
-IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service, const struct ipc_serve_opts *opts,
-			 ipc_server **ret)
+IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
+			 const struct ipc_serve_opts *opts, ipc_server **ret)
 {
 	struct ipc_serve_opts known;
 	struct ipc_server *server;

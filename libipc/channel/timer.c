@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls by deadline: a binary heap, each call knowing its place, so that leaving costs no search. A call that is
- * waited for synchronously is not in it, nor is a server's call that its handler ends at once.
+ * Calls by deadline: a binary heap, each call knowing its place, so that leaving costs no search. A
+ * call that is waited for synchronously is not in it, nor is a server's call that its handler ends
+ * at once.
  */
 #include <assert.h>
 #include <stdlib.h>

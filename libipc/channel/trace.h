@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* W3C Trace Context, https://www.w3.org/TR/trace-context/: the traceparent header, as text and as 26 bytes. */
+/*
+ * W3C Trace Context, https://www.w3.org/TR/trace-context/: the traceparent header, as text and as
+ * 26 bytes.
+ */
 #ifndef IPCI_CHANNEL_TRACE_H
 #define IPCI_CHANNEL_TRACE_H
 

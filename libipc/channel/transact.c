@@ -2,9 +2,9 @@
 /*
  * Waiting on one channel, inside a call: for a reply, or for room.
  *
- * For a reply: spin, then sleep on the peer's bell_frames word, one futex(2) at a time, 20 ms at most, after which the
- * hang-up and the broker are looked at. For room: the bell socket, which tells of frames, room and the hang-up at once,
- * since who waits for room keeps receiving.
+ * For a reply: spin, then sleep on the peer's bell_frames word, one futex(2) at a time, 20 ms at
+ * most, after which the hang-up and the broker are looked at. For room: the bell socket, which
+ * tells of frames, room and the hang-up at once, since who waits for room keeps receiving.
  */
 #include <poll.h>
 
@@ -57,7 +57,8 @@ static int sleep_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 }
 
 /* Looks at the commit word until something is there or @spin_ns passed. True if something is. */
-static bool spin_for_frames(const struct ipc_channel *channel, uint64_t started_ns, uint64_t spin_ns)
+static bool spin_for_frames(const struct ipc_channel *channel, uint64_t started_ns,
+			    uint64_t spin_ns)
 {
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
@@ -85,7 +86,8 @@ static int wait_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 
 	if (started_ns >= deadline_ns)
 		return -ETIMEDOUT;
-	if (spin_ns && spin_for_frames(channel, started_ns, earlier(spin_ns, deadline_ns - started_ns))) {
+	if (spin_ns &&
+	    spin_for_frames(channel, started_ns, earlier(spin_ns, deadline_ns - started_ns))) {
 		ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
 		return 0;
 	}
@@ -111,7 +113,10 @@ static bool glance(struct ipc_channel *channel)
 	return false;
 }
 
-/* A request just went out: its reply is not there yet, and looking for it too early would only delay it. */
+/*
+ * A request just went out: its reply is not there yet, and looking for it too early would only
+ * delay it.
+ */
 static void be_patient(struct ipc_channel *channel)
 {
 	/* What waited behind the request may have found the peer out, and the channel be lost. */
@@ -129,8 +134,8 @@ static int give_up(struct ipc_call *call)
 }
 
 /*
- * A peer that always has something, never what is awaited, keeps this side neither beyond its deadline nor from what
- * the broker says of the channel. 0 look on, or -ETIMEDOUT.
+ * A peer that always has something, never what is awaited, keeps this side neither beyond its
+ * deadline nor from what the broker says of the channel. 0 look on, or -ETIMEDOUT.
  */
 static int look_up(struct ipc_channel *channel, uint64_t deadline_ns, uint64_t *looked_up_ns)
 {
@@ -241,7 +246,8 @@ static int has_what_is_wanted(struct ipc_channel *channel, uint64_t frame_bytes)
 		return channel->free_calls != NULL;
 	r = ipci_producer_has_room(&channel->tx, frame_bytes);
 	if (r < 0)
-		ipci_channel_lose(channel, r, IPCI_REASON_POISONED, "the peer's `consumed` is impossible");
+		ipci_channel_lose(channel, r, IPCI_REASON_POISONED,
+				  "the peer's `consumed` is impossible");
 	return r;
 }
 
@@ -291,7 +297,8 @@ int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint6
 		if (r < 0)
 			return r;
 		/* A call whose reply waits for the program is in use until it was received. */
-		if (frame_bytes == 0 && !channel->free_calls && !ipci_list_empty(&channel->loop->ready_calls))
+		if (frame_bytes == 0 && !channel->free_calls &&
+		    !ipci_list_empty(&channel->loop->ready_calls))
 			return -EAGAIN;
 		if ((r == IPCI_LOOK_AGAIN || channel->spin.max_ns) && ++n % LOOKS_PER_CLOCK) {
 			ipci_cpu_relax();

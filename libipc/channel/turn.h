@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A turn: from one receive on a loop to the next, the time for which what was delivered is borrowed. */
+/*
+ * A turn: from one receive on a loop to the next, the time for which what was delivered is
+ * borrowed.
+ */
 #ifndef IPCI_CHANNEL_TURN_H
 #define IPCI_CHANNEL_TURN_H
 

@@ -8,9 +8,10 @@
  *    peer's │ yet said so    │ frame that is               │ at
  *   ────────┴────────────────┴─────────────────────────────┴──────────────
  *
- * The ring is mapped read-only, and its writer may lie at any moment. Each header word is loaded once into a
- * local, checked against private numbers, then used; the payload is the caller's to copy or to read checked.
- * The cursor is private: nothing that the peer writes moves it but a frame that was found possible.
+ * The ring is mapped read-only, and its writer may lie at any moment. Each header word is loaded
+ * once into a local, checked against private numbers, then used; the payload is the caller's to
+ * copy or to read checked. The cursor is private: nothing that the peer writes moves it but a frame
+ * that was found possible.
  */
 #ifndef IPCI_RING_CONSUME_H
 #define IPCI_RING_CONSUME_H
@@ -28,22 +29,24 @@ struct ipci_held {
 };
 
 struct ipci_consumer {
-	const uint8_t *ring;             /* the peer's ring, read-only, mapped twice in a row */
-	struct ipci_control *own;        /* own control page: `consumed` is ours to write */
+	const uint8_t *ring;		 /* the peer's ring, read-only, mapped twice in a row */
+	struct ipci_control *own;	 /* own control page: `consumed` is ours to write */
 	const struct ipci_control *peer; /* the peer's, read-only */
 	uint64_t ring_bytes;
 	uint32_t plain_max_bytes; /* payloads up to this are copied, and fit the ring */
-	uint64_t tail;      /* where the next frame begins: the only authority */
-	uint64_t published; /* what own->consumed says */
+	uint64_t tail;		  /* where the next frame begins: the only authority */
+	uint64_t published;	  /* what own->consumed says */
 	uint64_t n_frames;
-	/* frames held in place, oldest first: a ring buffer of capacity n_held_max, a power of two */
+	/*
+	 * frames held in place, oldest first: a ring buffer of capacity n_held_max, a power of two
+	 */
 	struct ipci_held *held;
 	uint32_t held_first, n_held, n_held_max;
 };
 
 /* One frame, as it was loaded. */
 struct ipci_view {
-	const uint8_t *ext;     /* in the ring: may change under the reader */
+	const uint8_t *ext;	/* in the ring: may change under the reader */
 	const uint8_t *payload; /* likewise */
 	uint64_t call_id;
 	uint64_t frame_bytes;
@@ -60,13 +63,15 @@ static inline const struct ipci_frame *ipci_consumer_frame(const struct ipci_con
 /* Is anything there? The cheapest look, for spinning. */
 static inline bool ipci_consumer_ready(const struct ipci_consumer *c)
 {
-	/* Relaxed: only a hint; ipci_consumer_peek() loads it again, with the acquire that counts. */
+	/*
+	 * Relaxed: only a hint; ipci_consumer_peek() loads it again, with the acquire that counts.
+	 */
 	return atomic_load_explicit(&ipci_consumer_frame(c)->commit, memory_order_relaxed) != 0;
 }
 
 /*
- * Looks at the next frame without taking it. 1 and *@ret filled; 0 nothing there; -EPROTO a frame that cannot
- * be: too long, or with extensions that nobody agreed on.
+ * Looks at the next frame without taking it. 1 and *@ret filled; 0 nothing there; -EPROTO a frame
+ * that cannot be: too long, or with extensions that nobody agreed on.
  */
 static inline int ipci_consumer_peek(const struct ipci_consumer *c, struct ipci_view *ret)
 {
@@ -95,10 +100,12 @@ static inline int ipci_consumer_peek(const struct ipci_consumer *c, struct ipci_
 }
 
 /*
- * The same for the plain frame that nearly every message is: of that @kind, without extensions, its payload of a size
- * that is copied. False: nothing is there, or something else, and ipci_consumer_peek() decides.
+ * The same for the plain frame that nearly every message is: of that @kind, without extensions, its
+ * payload of a size that is copied. False: nothing is there, or something else, and
+ * ipci_consumer_peek() decides.
  */
-static inline bool ipci_consumer_peek_plain(const struct ipci_consumer *c, uint32_t kind, struct ipci_view *ret)
+static inline bool ipci_consumer_peek_plain(const struct ipci_consumer *c, uint32_t kind,
+					    struct ipci_view *ret)
 {
 	const struct ipci_frame *frame = ipci_consumer_frame(c);
 	/* FRAME acquire: pairs with the release in ipci_producer_push(). */
@@ -116,7 +123,10 @@ static inline bool ipci_consumer_peek_plain(const struct ipci_consumer *c, uint3
 	return true;
 }
 
-/* Where the peer may write again, once it is told: everything before the oldest frame held in place. */
+/*
+ * Where the peer may write again, once it is told: everything before the oldest frame held in
+ * place.
+ */
 static inline uint64_t ipci_consumer_given_back(const struct ipci_consumer *c)
 {
 	return c->n_held ? c->held[c->held_first].position : c->tail;
@@ -142,19 +152,24 @@ static inline bool ipci_consumer_publish(struct ipci_consumer *c)
 
 	if (given_back == c->published)
 		return false;
-	/* SPACE release: our reads of the room happen-before the word. Pairs with ipci_producer_refresh(). */
+	/*
+	 * SPACE release: our reads of the room happen-before the word. Pairs with
+	 * ipci_producer_refresh().
+	 */
 	atomic_store_explicit(&c->own->consumed, given_back, IPCI_SPACE_RELEASE);
 	c->published = given_back;
 	return true;
 }
 
 /*
- * Takes the frame that was peeked at and leaves its bytes in the ring until ipci_consumer_release().
- * 0, or -ENOMEM: nothing was taken.
+ * Takes the frame that was peeked at and leaves its bytes in the ring until
+ * ipci_consumer_release(). 0, or -ENOMEM: nothing was taken.
  */
 int ipci_consumer_hold(struct ipci_consumer *c, const struct ipci_view *view);
 
-/* May a frame held at @position stay while more arrive: is half the ring still free of held frames? */
+/*
+ * May a frame held at @position stay while more arrive: is half the ring still free of held frames?
+ */
 static inline bool ipci_consumer_may_keep(const struct ipci_consumer *c)
 {
 	return c->tail - ipci_consumer_given_back(c) <= c->ring_bytes / 2;
@@ -164,23 +179,27 @@ static inline bool ipci_consumer_may_keep(const struct ipci_consumer *c)
 void ipci_consumer_release(struct ipci_consumer *c, uint64_t position);
 
 /* @own and @peer are whole halves' first bytes. */
-void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
-			uint64_t ring_bytes);
+void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *peer,
+			uint32_t ring_offset, uint64_t ring_bytes);
 void ipci_consumer_deinit(struct ipci_consumer *c);
 
 /*
- * Copies @bytes that the peer may be rewriting. Each is loaded once; what arrives is private and stays as it is.
+ * Copies @bytes that the peer may be rewriting. Each is loaded once; what arrives is private and
+ * stays as it is.
  * @dst has room for @bytes rounded up to 16, and so has the source: a frame is whole lines.
  */
 static inline void ipci_snapshot(void *restrict dst, const uint8_t *restrict src, uint32_t bytes)
 {
 	/* Two words at a time; the source is 16-byte aligned, as payloads and extensions are. */
 	typedef uint64_t __attribute__((__vector_size__(16), __may_alias__)) pair;
-	typedef uint64_t __attribute__((__vector_size__(16), __may_alias__, __aligned__(1))) unaligned_pair;
+	typedef uint64_t __attribute__((__vector_size__(16), __may_alias__, __aligned__(1)))
+	unaligned_pair;
 	unaligned_pair *to = dst;
 	const volatile pair *from = (const volatile pair *)(const void *)src;
 
-	/* Volatile: a compiler may not read a word twice, or turn the loop into a copy that does. */
+	/*
+	 * Volatile: a compiler may not read a word twice, or turn the loop into a copy that does.
+	 */
 	for (uint32_t i = 0; i < (bytes + 15) / 16; i++)
 		to[i] = from[i];
 }

@@ -5,9 +5,10 @@
  *   FRAME   a frame's bytes, before its commit word        release in publish, acquire in peek
  *   SPACE   reads of consumed frames, before `consumed`    release in consume, acquire in reserve
  *   BELL    what was published, before the bell word       release in ring, acquire before arming
- *   STATE   the last frames, before `state`                release in close, acquire in arm and drain
- *   SLEEP   "I published, does it sleep?" against "I sleep, did it publish?": a store and a load on each side,
- *           kept apart by a sequentially consistent fence on each side (Dekker's pattern)
+ *   STATE   the last frames, before `state`                release in close, acquire in look
+ *   SLEEP   "I published, does it sleep?" against "I sleep, did it publish?": a store and a load on
+ *           each side, kept apart by a sequentially consistent fence on each side (Dekker's
+ *           pattern)
  *
  * A build with -DWEAKEN_<edge> drops one, for the tests that must then fail.
  */

@@ -2,9 +2,10 @@
 /*
  * The shared memory: everything that two processes must agree on, and nothing else.
  *
- * A half is a control page and a ring. Its owner is the sole writer of every byte; the importer maps it
- * read-only. Groups that are written at different times lie 128 bytes apart: two cache lines, because the
- * adjacent-line prefetcher pairs them. Little-endian, naturally aligned, 32 or 64 bits each.
+ * A half is a control page and a ring. Its owner is the sole writer of every byte; the importer
+ * maps it read-only. Groups that are written at different times lie 128 bytes apart: two cache
+ * lines, because the adjacent-line prefetcher pairs them. Little-endian, naturally aligned, 32 or
+ * 64 bits each.
  */
 #ifndef IPCI_RING_LAYOUT_H
 #define IPCI_RING_LAYOUT_H
@@ -20,14 +21,17 @@
 #define IPCI_LINE_BYTES 64u
 #define IPCI_GROUP_BYTES 128u
 
-/* Feature words: what a side can do. None is defined yet; an unknown bit that is *required* refuses the open. */
+/*
+ * Feature words: what a side can do. None is defined yet; an unknown bit that is *required* refuses
+ * the open.
+ */
 #define IPCI_FEATURES_KNOWN UINT64_C(0)
 
 /* What the owner wants to be woken for, and how, in ipci_control.waiting below its epoch. */
 enum {
 	IPCI_WANT_FRAMES_FUTEX = 1 << 0, /* asleep on the peer's bell_frames */
-	IPCI_WANT_FRAMES_BELL = 1 << 1,  /* asleep in a loop: one byte over the bell socket */
-	IPCI_WANT_SPACE_FUTEX = 1 << 2,  /* asleep on the peer's bell_space */
+	IPCI_WANT_FRAMES_BELL = 1 << 1,	 /* asleep in a loop: one byte over the bell socket */
+	IPCI_WANT_SPACE_FUTEX = 1 << 2,	 /* asleep on the peer's bell_space */
 	IPCI_WANT_SPACE_BELL = 1 << 3,
 	IPCI_WANT_FRAMES = IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_FRAMES_BELL,
 	IPCI_WANT_SPACE = IPCI_WANT_SPACE_FUTEX | IPCI_WANT_SPACE_BELL,
@@ -44,7 +48,7 @@ enum ipci_phase {
 
 enum ipci_reason {
 	IPCI_REASON_NONE = 0,
-	IPCI_REASON_FREED = 1,    /* the program freed its handle */
+	IPCI_REASON_FREED = 1,	  /* the program freed its handle */
 	IPCI_REASON_REVOKED = 2,  /* the broker took the capability back */
 	IPCI_REASON_POISONED = 3, /* the peer did something impossible */
 };
@@ -63,11 +67,17 @@ struct ipci_control {
 	/* IPCI_WANT_… below, an epoch that grows with each sleep above */
 	alignas(IPCI_GROUP_BYTES) _Atomic uint64_t waiting;
 
-	/* bumped by the owner to wake its peer: one for who waits for frames, one for who waits for space */
+	/*
+	 * bumped by the owner to wake its peer: one for who waits for frames, one for who waits for
+	 * space
+	 */
 	alignas(IPCI_GROUP_BYTES) _Atomic uint32_t bell_frames;
 	_Atomic uint32_t bell_space;
 
-	/* for topics, recording and tools: how far the owner published, and where the oldest readable frame lies */
+	/*
+	 * for topics, recording and tools: how far the owner published, and where the oldest
+	 * readable frame lies
+	 */
 	alignas(IPCI_GROUP_BYTES) _Atomic uint64_t produced;
 	_Atomic uint64_t oldest_valid;
 
@@ -87,15 +97,17 @@ static_assert(offsetof(struct ipci_control, produced) == 512, "layout");
 static_assert(offsetof(struct ipci_control, oldest_valid) == 520, "layout");
 static_assert(offsetof(struct ipci_control, state) == 640, "layout");
 static_assert(sizeof(struct ipci_control) == 768, "layout");
-static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "lock-free atomics are plain words");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "atomics must be lock-free to be shared");
+static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4,
+	      "lock-free atomics are plain words");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
+	      "atomics must be lock-free to be shared");
 
 /* A frame starts on a line. Its payload follows the header and the extensions, 16-byte aligned. */
 struct ipci_frame {
 	_Atomic uint32_t commit; /* 0: nothing here yet; else payload bytes + 1 */
-	uint16_t kind;           /* enum ipci_kind | IPCI_EXT_… */
-	uint16_t method;         /* requests: the client's method id; errors: the status */
-	uint64_t call_id;        /* IPCI_CALL_SLOT_BITS of slot below a sequence that strictly grows */
+	uint16_t kind;		 /* enum ipci_kind | IPCI_EXT_… */
+	uint16_t method;	 /* requests: the client's method id; errors: the status */
+	uint64_t call_id; /* IPCI_CALL_SLOT_BITS of slot below a sequence that strictly grows */
 };
 
 static_assert(sizeof(struct ipci_frame) == 16, "layout");
@@ -122,12 +134,19 @@ enum ipci_kind {
 #define IPCI_STATUS_NOT_EXECUTED 0x100
 #define IPCI_STATUS_MASK 0xff
 
-/* Extensions follow the header in this order. A bit that the reader does not know poisons the channel. */
+/*
+ * Extensions follow the header in this order. A bit that the reader does not know poisons the
+ * channel.
+ */
 enum {
-	IPCI_EXT_DEADLINE = 1 << 5,  /* 16 bytes: u64 remaining nanoseconds, u64 zero */
-	IPCI_EXT_TRACE = 1 << 6,     /* 32 bytes: W3C traceparent in binary: version, trace id, parent id, flags, zeros */
+	IPCI_EXT_DEADLINE = 1 << 5, /* 16 bytes: u64 remaining nanoseconds, u64 zero */
+	IPCI_EXT_TRACE = 1
+			 /*
+		 * 32 bytes: W3C traceparent in binary: version, trace id, parent id, flags, zeros
+		 */
+			 << 6,
 	IPCI_EXT_CHECKSUM = 1 << 7,  /* reserved */
-	IPCI_EXT_FDS = 1 << 8,       /* reserved: attached descriptors */
+	IPCI_EXT_FDS = 1 << 8,	     /* reserved: attached descriptors */
 	IPCI_EXT_MEMFD = 1 << 9,     /* reserved: payload in a separate sealed memfd */
 	IPCI_EXT_PRIORITY = 1 << 10, /* reserved */
 	IPCI_EXT_KNOWN = IPCI_EXT_DEADLINE | IPCI_EXT_TRACE,
@@ -139,13 +158,17 @@ enum {
 #define IPCI_TRACE_BYTES 26u /* version 1, trace id 16, parent id 8, flags 1 */
 
 /*
- * call_id: the caller's slot in the low bits (below the number of calls in flight agreed at open), above it a
- * sequence that grows with each call. A slot is free again when the reply or the error came.
+ * call_id: the caller's slot in the low bits (below the number of calls in flight agreed at open),
+ * above it a sequence that grows with each call. A slot is free again when the reply or the error
+ * came.
  */
 #define IPCI_CALL_SLOT_BITS 16u
 #define IPCI_CALL_SLOT_MASK UINT64_C(0xffff)
 
-/* The largest payload: half the ring, so that kept messages (half) and one more (half) fit together. */
+/*
+ * The largest payload: half the ring, so that kept messages (half) and one more (half) fit
+ * together.
+ */
 static inline uint64_t ipci_payload_max_bytes(uint64_t ring_bytes)
 {
 	return ring_bytes / 2 - 4 * IPCI_LINE_BYTES;
@@ -168,9 +191,15 @@ static inline uint32_t ipci_ext_bytes(uint32_t kind)
 	       (kind & IPCI_EXT_TRACE ? IPCI_EXT_TRACE_BYTES : 0);
 }
 
-/* How much of a ring that is nearly empty is used: both sides' fit a first-level cache of 32 KiB twice over. */
+/*
+ * How much of a ring that is nearly empty is used: both sides' fit a first-level cache of 32 KiB
+ * twice over.
+ */
 #define IPCI_RING_WARM_BYTES UINT64_C(8192)
-/* Payloads up to this size are copied, and their frames given back at once: only larger ones are held in place. */
+/*
+ * Payloads up to this size are copied, and their frames given back at once: only larger ones are
+ * held in place.
+ */
 #define IPCI_RING_NEVER_HELD_BYTES UINT64_C(4096)
 
 /* A frame's bytes in the ring, whole lines. */

@@ -10,15 +10,16 @@
  * Invariants:
  *   - positions are byte counts that only grow; a position's place is position & mask;
  *   - the commit word at `head` is 0 in memory, so the consumer, who polls it, sees nothing yet;
- *   - before a frame is committed, the commit word behind it is 0: old bytes never look like a frame, which is
- *     why the ring counts as full with one line to spare;
+ *   - before a frame is committed, the commit word behind it is 0: old bytes never look like a
+ *     frame, which is why the ring counts as full with one line to spare;
  *   - one room is open at a time, and it is the newest: aborting it is forgetting it;
- *   - a ring that runs nearly empty stays in its first few lines: past IPCI_RING_WARM_BYTES one frame of padding goes
- *     round to its start, if the peer has consumed enough. A ring larger than a core's first-level cache, walked
- *     from end to end, costs two cores a third more for each message than one whose lines stay warm;
- *   - padding never takes room from a frame: it goes out with the frame behind it, for which there is room then, and
- *     whose wake-up is its own; and only while nothing before it can be held in place, so that the peer gives it back
- *     as soon as it looks.
+ *   - a ring that runs nearly empty stays in its first few lines: past IPCI_RING_WARM_BYTES one
+ *     frame of padding goes round to its start, if the peer has consumed enough. A ring larger than
+ *     a core's first-level cache, walked from end to end, costs two cores a third more for each
+ *     message than one whose lines stay warm;
+ *   - padding never takes room from a frame: it goes out with the frame behind it, for which there
+ *     is room then, and whose wake-up is its own; and only while nothing before it can be held in
+ *     place, so that the peer gives it back as soon as it looks.
  *
  * All fields of struct ipci_producer are private memory. One thread at a time.
  */
@@ -36,27 +37,31 @@
 #define IPCI_NOT_BLANK UINT64_MAX /* no position: ipci_producer.blank */
 
 struct ipci_producer {
-	uint8_t *ring;                   /* own ring, mapped twice in a row */
-	struct ipci_control *own;        /* own control page */
+	uint8_t *ring;			 /* own ring, mapped twice in a row */
+	struct ipci_control *own;	 /* own control page */
 	const struct ipci_control *peer; /* the peer's, read-only */
 	uint64_t ring_bytes;
-	uint64_t head;          /* where the next frame begins */
-	uint64_t rewind_at;     /* the position from which going back to the ring's start is tried */
+	uint64_t head;	    /* where the next frame begins */
+	uint64_t rewind_at; /* the position from which going back to the ring's start is tried */
 	uint64_t peer_consumed; /* the peer's word when it was last loaded and found possible */
-	uint64_t reserved;      /* bytes of the open room's frame, 0: none is open */
-	uint64_t blank;         /* a position beyond head whose commit word is 0 already; IPCI_NOT_BLANK */
-	uint64_t skip;          /* bytes of padding that go before it */
-	uint64_t rung_frames;   /* the peer's `waiting` for which it was last woken, for frames … */
-	uint64_t rung_space;    /* … and for space */
+	uint64_t reserved;	/* bytes of the open room's frame, 0: none is open */
+	uint64_t blank; /* a position beyond head whose commit word is 0 already; IPCI_NOT_BLANK */
+	uint64_t skip;	/* bytes of padding that go before it */
+	uint64_t rung_frames; /* the peer's `waiting` for which it was last woken, for frames … */
+	uint64_t rung_space;  /* … and for space */
 	uint64_t n_frames;
 };
 
-static inline struct ipci_frame *ipci_producer_frame(const struct ipci_producer *p, uint64_t position)
+static inline struct ipci_frame *ipci_producer_frame(const struct ipci_producer *p,
+						     uint64_t position)
 {
 	return (struct ipci_frame *)(void *)(p->ring + (position & (p->ring_bytes - 1)));
 }
 
-/* The padding behind a payload shows nothing, not even of this channel's past. @n is less than a line. */
+/*
+ * The padding behind a payload shows nothing, not even of this channel's past. @n is less than a
+ * line.
+ */
 static inline void ipci_zero_tail(uint8_t *at, uint32_t n)
 {
 	/* Constant sizes, so that each is a store or two. */
@@ -71,12 +76,15 @@ static inline void ipci_zero_tail(uint8_t *at, uint32_t n)
 }
 
 /*
- * Looks again how far the peer consumed. The word is the peer's claim: one load, checked against private
- * positions. 0, or -EPROTO for a claim that cannot be.
+ * Looks again how far the peer consumed. The word is the peer's claim: one load, checked against
+ * private positions. 0, or -EPROTO for a claim that cannot be.
  */
 static inline int ipci_producer_refresh(struct ipci_producer *p)
 {
-	/* SPACE acquire: the peer's reads of a place happen-before our writes there. Pairs with ipci_consumer_publish(). */
+	/*
+	 * SPACE acquire: the peer's reads of a place happen-before our writes there. Pairs with
+	 * ipci_consumer_publish().
+	 */
 	const uint64_t consumed = atomic_load_explicit(&p->peer->consumed, IPCI_SPACE_ACQUIRE);
 
 	if (consumed > p->head || consumed < p->peer_consumed || consumed % IPCI_LINE_BYTES)
@@ -104,27 +112,36 @@ static inline int ipci_producer_has_room(struct ipci_producer *p, uint64_t bytes
 	return ipci_producer_free_bytes(p) >= bytes;
 }
 
-/* Publishes what was written at `head` as a frame of @bytes whole lines, whose commit word is to be @commit. */
-static inline void ipci_producer_push(struct ipci_producer *p, uint32_t kind, uint32_t method, uint64_t call_id,
-				      uint32_t commit, uint64_t bytes)
+/*
+ * Publishes what was written at `head` as a frame of @bytes whole lines, whose commit word is to be
+ * @commit.
+ */
+static inline void ipci_producer_push(struct ipci_producer *p, uint32_t kind, uint32_t method,
+				      uint64_t call_id, uint32_t commit, uint64_t bytes)
 {
 	struct ipci_frame *frame = ipci_producer_frame(p, p->head);
 
-	/* The next place to look at says "nothing yet". Relaxed: FRAME's release below orders it. */
+	/*
+	 * The next place to look at says "nothing yet". Relaxed: FRAME's release below orders it.
+	 */
 	if (p->blank != p->head + bytes)
 		atomic_store_explicit(&ipci_producer_frame(p, p->head + bytes)->commit, 0,
 				      memory_order_relaxed);
 	frame->kind = (uint16_t)kind;
 	frame->method = (uint16_t)method;
 	frame->call_id = call_id;
-	/* FRAME release: header, extensions and payload happen-before the commit word. Pairs with ipci_consumer_peek(). */
+	/*
+	 * FRAME release: header, extensions and payload happen-before the commit word. Pairs with
+	 * ipci_consumer_peek().
+	 */
 	atomic_store_explicit(&frame->commit, commit, IPCI_FRAME_RELEASE);
 	p->head += bytes;
 }
 
 /*
- * May a frame of @bytes go on at the ring's start, over padding? Then it will. Whether or not, no harm: only warmth is
- * at stake. What may be held in place is larger than IPCI_RING_NEVER_HELD_BYTES, so it is not among less than these.
+ * May a frame of @bytes go on at the ring's start, over padding? Then it will. Whether or not, no
+ * harm: only warmth is at stake. What may be held in place is larger than
+ * IPCI_RING_NEVER_HELD_BYTES, so it is not among less than these.
  * 0 or -EPROTO.
  */
 static inline int ipci_producer_rewind(struct ipci_producer *p, uint64_t bytes)
@@ -134,7 +151,8 @@ static inline int ipci_producer_rewind(struct ipci_producer *p, uint64_t bytes)
 
 	if (r < 0)
 		return r;
-	if (p->head - p->peer_consumed <= IPCI_RING_NEVER_HELD_BYTES && ipci_producer_free_bytes(p) >= rest + bytes)
+	if (p->head - p->peer_consumed <= IPCI_RING_NEVER_HELD_BYTES &&
+	    ipci_producer_free_bytes(p) >= rest + bytes)
 		p->skip = rest;
 	p->rewind_at = p->head + p->skip + IPCI_RING_WARM_BYTES;
 	return 0;
@@ -148,11 +166,11 @@ static inline uint8_t *ipci_producer_room(const struct ipci_producer *p)
 
 /*
  * Opens room for a frame with @ext_bytes of extensions and up to @payload_bytes of payload.
- * @payload_bytes is at most ipci_payload_max_bytes(). On success *@ret points to the extensions, the payload
- * behind them. 0; -EAGAIN no room; -EPROTO the peer's `consumed` is impossible.
+ * @payload_bytes is at most ipci_payload_max_bytes(). On success *@ret points to the extensions,
+ * the payload behind them. 0; -EAGAIN no room; -EPROTO the peer's `consumed` is impossible.
  */
-static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_bytes, uint64_t payload_bytes,
-					uint8_t **ret)
+static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_bytes,
+					uint64_t payload_bytes, uint8_t **ret)
 {
 	const uint64_t bytes = ipci_frame_bytes(ext_bytes, payload_bytes);
 	int r;
@@ -176,13 +194,17 @@ static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_by
 }
 
 /*
- * Fetches the line where the next frame will begin, to be written to: the peer, which looks at it, has a copy, and taking
- * that away costs half a round trip. A hint: nothing is changed, whoever's the bytes are.
+ * Fetches the line where the next frame will begin, to be written to: the peer, which looks at it,
+ * has a copy, and taking that away costs half a round trip. A hint: nothing is changed, whoever's
+ * the bytes are.
  */
 static inline void ipci_producer_own_next(const struct ipci_producer *p)
 {
 #if defined(__x86_64__)
-	/* Not __builtin_prefetch(): without -mprfchw that is a prefetch to read. Old cores take it for a no-op. */
+	/*
+	 * Not __builtin_prefetch(): without -mprfchw that is a prefetch to read. Old cores take it
+	 * for a no-op.
+	 */
 	__asm__ volatile("prefetchw %0" : : "m"(*ipci_producer_frame(p, p->head)));
 #else
 	__builtin_prefetch(ipci_producer_frame(p, p->head), 1, 3);
@@ -197,8 +219,9 @@ static inline void ipci_producer_abort(struct ipci_producer *p)
 }
 
 /*
- * Blanks the place behind the next frame already, on the guess that it is as long as the last one: taking a line from
- * the peer's cache costs half a round trip, now beside the peer's work, else between the next frame and its commit word.
+ * Blanks the place behind the next frame already, on the guess that it is as long as the last one:
+ * taking a line from the peer's cache costs half a round trip, now beside the peer's work, else
+ * between the next frame and its commit word.
  */
 static inline void ipci_producer_blank_ahead(struct ipci_producer *p, uint64_t bytes)
 {
@@ -211,11 +234,12 @@ static inline void ipci_producer_blank_ahead(struct ipci_producer *p, uint64_t b
 }
 
 /*
- * Publishes the open room as a frame of @payload_bytes, at most what was reserved: a smaller frame gives the rest
- * back, which is allowed because the room is the newest. The caller filled extensions and payload.
+ * Publishes the open room as a frame of @payload_bytes, at most what was reserved: a smaller frame
+ * gives the rest back, which is allowed because the room is the newest. The caller filled
+ * extensions and payload.
  */
-static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, uint32_t method, uint64_t call_id,
-					uint64_t payload_bytes)
+static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, uint32_t method,
+					uint64_t call_id, uint64_t payload_bytes)
 {
 	const uint64_t used = sizeof(struct ipci_frame) + ipci_ext_bytes(kind) + payload_bytes;
 	const uint64_t bytes = ipci_line_up(used);
@@ -233,15 +257,21 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 	ipci_producer_blank_ahead(p, bytes);
 }
 
-/* For tools and topics; not on the way of a message. Relaxed: a statistic, whose sole writer is the owner. */
+/*
+ * For tools and topics; not on the way of a message. Relaxed: a statistic, whose sole writer is the
+ * owner.
+ */
 static inline void ipci_producer_publish_produced(struct ipci_producer *p)
 {
 	atomic_store_explicit(&p->own->produced, p->head, memory_order_relaxed);
 	atomic_store_explicit(&p->own->oldest_valid, p->peer_consumed, memory_order_relaxed);
 }
 
-/* @own and @peer are whole halves' first bytes; both rings are agreed and checked. Makes the ring empty. */
-void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
-			uint64_t ring_bytes);
+/*
+ * @own and @peer are whole halves' first bytes; both rings are agreed and checked. Makes the ring
+ * empty.
+ */
+void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *peer,
+			uint32_t ring_offset, uint64_t ring_bytes);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What of the ring is not on every message's way: starting, and frames that stay in place for a while.
+ * What of the ring is not on every message's way: starting, and frames that stay in place for a
+ * while.
  *
- * Frames are released in any order, but the peer is told one position. So the held ones are kept in the ring's
- * order; a release marks its frame, and whatever is released at the front falls off.
+ * Frames are released in any order, but the peer is told one position. So the held ones are kept in
+ * the ring's order; a release marks its frame, and whatever is released at the front falls off.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,8 @@
 #include "consume.h"
 #include "publish.h"
 
-void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
-			uint64_t ring_bytes)
+void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *peer,
+			uint32_t ring_offset, uint64_t ring_bytes)
 {
 	*p = (struct ipci_producer){
 		.ring = own + ring_offset,
@@ -20,23 +21,25 @@ void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *pe
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
 		.blank = IPCI_NOT_BLANK,
-		.rewind_at = ring_bytes > 2 * IPCI_RING_WARM_BYTES ? IPCI_RING_WARM_BYTES : UINT64_MAX,
+		.rewind_at = ring_bytes > 2 * IPCI_RING_WARM_BYTES ? IPCI_RING_WARM_BYTES
+								   : UINT64_MAX,
 	};
 	/* Relaxed: the peer learns of the half from the broker, later. */
 	atomic_store_explicit(&ipci_producer_frame(p, 0)->commit, 0, memory_order_relaxed);
 }
 
-void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *peer, uint32_t ring_offset,
-			uint64_t ring_bytes)
+void ipci_consumer_init(struct ipci_consumer *c, uint8_t *own, const uint8_t *peer,
+			uint32_t ring_offset, uint64_t ring_bytes)
 {
 	*c = (struct ipci_consumer){
 		.ring = peer + ring_offset,
 		.own = (struct ipci_control *)(void *)own,
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
-		.plain_max_bytes = (uint32_t)(ipci_payload_max_bytes(ring_bytes) < IPCI_RING_NEVER_HELD_BYTES ?
-						      ipci_payload_max_bytes(ring_bytes) :
-						      IPCI_RING_NEVER_HELD_BYTES),
+		.plain_max_bytes = (uint32_t)(ipci_payload_max_bytes(ring_bytes) <
+							      IPCI_RING_NEVER_HELD_BYTES
+						      ? ipci_payload_max_bytes(ring_bytes)
+						      : IPCI_RING_NEVER_HELD_BYTES),
 	};
 }
 
@@ -51,7 +54,10 @@ static struct ipci_held *held_at(const struct ipci_consumer *c, uint32_t i)
 	return &c->held[(c->held_first + i) & (c->n_held_max - 1)];
 }
 
-/* Doubles the room for held frames. Bounded: a held frame is larger than a snapshot, and they fit the ring. */
+/*
+ * Doubles the room for held frames. Bounded: a held frame is larger than a snapshot, and they fit
+ * the ring.
+ */
 static int grow(struct ipci_consumer *c)
 {
 	uint32_t n = c->n_held_max ? 2 * c->n_held_max : 8;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sleeping and waking, as far as the shared words go; what sleeps and wakes in the kernel is the wait layer's.
+ * Sleeping and waking, as far as the shared words go; what sleeps and wakes in the kernel is the
+ * wait layer's.
  *
  *   sleeper                                   waker
  *     1 v = the peer's bell word                1 publish a frame, or `consumed`
@@ -12,11 +13,12 @@
  *
  * Either the waker's 3 sees the sleeper's 2, or the sleeper's 4 sees the waker's 1.
  *
- * The epoch makes waking exact: a waker rings once for each value of `waiting` that it saw. That is enough, because
- * the sleeper notes v before it says the epoch: a ring for this epoch, even a late one for a frame that was found
- * long ago, makes the word another than v, so the sleep does not begin or ends. Were v noted after arming, such a
- * ring could be in v already, and the next frame would not ring again. Likewise a byte in the bell stays until it is
- * drained, which the sleeper does before it arms again, with a new epoch.
+ * The epoch makes waking exact: a waker rings once for each value of `waiting` that it saw. That is
+ * enough, because the sleeper notes v before it says the epoch: a ring for this epoch, even a late
+ * one for a frame that was found long ago, makes the word another than v, so the sleep does not
+ * begin or ends. Were v noted after arming, such a ring could be in v already, and the next frame
+ * would not ring again. Likewise a byte in the bell stays until it is drained, which the sleeper
+ * does before it arms again, with a new epoch.
  */
 #ifndef IPCI_RING_SIGNAL_H
 #define IPCI_RING_SIGNAL_H
@@ -29,17 +31,24 @@ struct ipci_sleep {
 	bool armed;
 };
 
-/* Says what to be woken for, IPCI_WANT_…; then fences, so that the caller's looks again come after. */
+/*
+ * Says what to be woken for, IPCI_WANT_…; then fences, so that the caller's looks again come after.
+ */
 static inline void ipci_sleep_arm(struct ipci_sleep *sleep, struct ipci_control *own, uint32_t want)
 {
 	sleep->epoch++;
 	sleep->armed = true;
-	/* Relaxed: the fence orders it against the looks that follow. The owner is the sole writer. */
-	atomic_store_explicit(&own->waiting, sleep->epoch << IPCI_WANT_BITS | want, memory_order_relaxed);
+	/*
+	 * Relaxed: the fence orders it against the looks that follow. The owner is the sole writer.
+	 */
+	atomic_store_explicit(&own->waiting, sleep->epoch << IPCI_WANT_BITS | want,
+			      memory_order_relaxed);
 	ipci_sleep_fence();
 }
 
-/* Awake again. Relaxed and unfenced: a waker that still sees the old value rings in vain, no more. */
+/*
+ * Awake again. Relaxed and unfenced: a waker that still sees the old value rings in vain, no more.
+ */
 static inline void ipci_sleep_disarm(struct ipci_sleep *sleep, struct ipci_control *own)
 {
 	if (!sleep->armed)
@@ -49,8 +58,8 @@ static inline void ipci_sleep_disarm(struct ipci_sleep *sleep, struct ipci_contr
 }
 
 /*
- * Noted before arming, never after. BELL acquire: what the peer published before it rang is seen after this, and the
- * arming comes after this. Pairs with the release in ipci_bell_bump().
+ * Noted before arming, never after. BELL acquire: what the peer published before it rang is seen
+ * after this, and the arming comes after this. Pairs with the release in ipci_bell_bump().
  */
 static inline uint32_t ipci_bell_frames(const struct ipci_control *peer)
 {
@@ -64,8 +73,8 @@ static inline void ipci_bell_bump(_Atomic uint32_t *word)
 }
 
 /*
- * After committing: how does the peer want to be woken for frames? 0: it does not sleep, or was rung already.
- * Else IPCI_WANT_FRAMES_… bits, and the own bell word has been bumped.
+ * After committing: how does the peer want to be woken for frames? 0: it does not sleep, or was
+ * rung already. Else IPCI_WANT_FRAMES_… bits, and the own bell word has been bumped.
  */
 static inline uint32_t ipci_wake_frames(struct ipci_producer *p)
 {
@@ -95,9 +104,11 @@ static inline uint32_t ipci_wake_space(struct ipci_producer *p)
 }
 
 /* STATE release: the last frames happen-before it. Pairs with ipci_state(). */
-static inline void ipci_state_set(struct ipci_control *own, enum ipci_phase phase, enum ipci_reason reason)
+static inline void ipci_state_set(struct ipci_control *own, enum ipci_phase phase,
+				  enum ipci_reason reason)
 {
-	atomic_store_explicit(&own->state, (uint32_t)phase | (uint32_t)reason << 8, IPCI_STATE_RELEASE);
+	atomic_store_explicit(&own->state, (uint32_t)phase | (uint32_t)reason << 8,
+			      IPCI_STATE_RELEASE);
 }
 
 /* STATE acquire: frames committed before the state was set are seen after this. */

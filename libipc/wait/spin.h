@@ -2,10 +2,10 @@
 /*
  * How long to spin before sleeping, learned from how long the waits really were.
  *
- * Spinning pays when what is awaited comes sooner than a sleep and a wake cost. So the budget follows twice the
- * usual wait while waits are short, halves with each wait that was longer than the longest spin allowed, and
- * never falls below a floor that costs little beside the sleep that follows: else a wait that was long only because
- * it was slept through would keep it down for ever.
+ * Spinning pays when what is awaited comes sooner than a sleep and a wake cost. So the budget
+ * follows twice the usual wait while waits are short, halves with each wait that was longer than
+ * the longest spin allowed, and never falls below a floor that costs little beside the sleep that
+ * follows: else a wait that was long only because it was slept through would keep it down for ever.
  */
 #ifndef IPCI_WAIT_SPIN_H
 #define IPCI_WAIT_SPIN_H
@@ -47,7 +47,10 @@ static inline void ipci_spin_learn(struct ipci_spin *spin, uint64_t waited_ns)
 		return;
 	want = waited_ns <= spin->max_ns ? 2 * waited_ns : 0;
 
-	/* Up at once, down by halves: a spin too short costs a sleep, one too long costs its length. */
+	/*
+	 * Up at once, down by halves: a spin too short costs a sleep, one too long costs its
+	 * length.
+	 */
 	if (want < spin->budget_ns / 2)
 		want = spin->budget_ns / 2;
 	if (want > spin->max_ns)
@@ -56,14 +59,16 @@ static inline void ipci_spin_learn(struct ipci_spin *spin, uint64_t waited_ns)
 }
 
 /*
- * How long not to look after a message went out whose answer is awaited, learned from whether the first look was early.
+ * How long not to look after a message went out whose answer is awaited, learned from whether the
+ * first look was early.
  *
- * A look that is too early costs more than one that is a little late: it takes a copy of the line that the peer is about
- * to write to, and the peer must take that away again, at up to half a round trip. So a first look that finds nothing
- * counts three times as much as one that finds something, which settles where most first looks are just late enough. Under
- * a stream, where something is always there, it falls to nothing.
+ * A look that is too early costs more than one that is a little late: it takes a copy of the line
+ * that the peer is about to write to, and the peer must take that away again, at up to half a round
+ * trip. So a first look that finds nothing counts three times as much as one that finds something,
+ * which settles where most first looks are just late enough. Under a stream, where something is
+ * always there, it falls to nothing.
  */
-#define IPCI_PATIENCE_STEP 16u               /* parts of a pause */
+#define IPCI_PATIENCE_STEP 16u /* parts of a pause */
 #define IPCI_PATIENCE_MAX (16u * IPCI_PATIENCE_STEP)
 
 struct ipci_patience {
@@ -95,8 +100,9 @@ static inline void ipci_patience_wait(const struct ipci_patience *patience)
 }
 
 /*
- * Called now and then during a spin that has lasted @spun_ns: one that is long lets others run. The awaited may have been
- * put on this very CPU, where it would get a turn only when this thread's time slice ends, at each call anew.
+ * Called now and then during a spin that has lasted @spun_ns: one that is long lets others run. The
+ * awaited may have been put on this very CPU, where it would get a turn only when this thread's
+ * time slice ends, at each call anew.
  */
 static inline void ipci_spin_yield(uint64_t spun_ns)
 {
