@@ -21,8 +21,9 @@ struct ipc_open_opts {
 	const char *name;    /* of this client, in the broker's log; NULL: none */
 	const char *token;   /* NULL; reserved for capability tokens */
 	uint64_t timeout_ns; /* 0: 5 s; also how long to wait for a service that is not up yet */
-	uint64_t ring_bytes; /* this side's ring, a power of two; 0: 64 KiB */
-	void *user;	     /* comes back in this channel's events */
+	/* this side's ring, a power of two; 0: 64 KiB */
+	uint64_t ring_bytes;
+	void *user; /* comes back in this channel's events */
 };
 
 enum ipc_channel_state {
@@ -56,6 +57,8 @@ struct ipc_channel_info {
  * @service: from the generated header; must outlive the channel
  * @opts:    NULL for the defaults
  * @ret:     set on success; ipc_channel_free()
+ *
+ * A service that this very loop offers is not found: calls to oneself need no channel.
  *
  * Threads: the loop's. Blocks under opts->timeout_ns, unless IPC_OPEN_ASYNC is given; what happens
  *          on the loop meanwhile is kept for ipc_loop_next().

@@ -41,7 +41,8 @@ struct ipc_room {
  * A snapshot (payload up to IPC_SNAPSHOT_MAX_BYTES) is kept in private memory. A larger one stays
  * in the peer's ring, and holds back the room of everything that the peer sends after it, so kept
  * messages may lie at most half a ring behind the newest: beyond that keeping fails and the caller
- * copies.
+ * copies. While one is kept, the peer comes to a stop about half a ring later: release it before
+ * waiting for an answer that may lie behind that.
  *
  * Ownership: the caller's until ipc_release(), in any order among kept messages. The message
  *            outlives its call, not its channel: losing the channel is reported only as
