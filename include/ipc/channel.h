@@ -21,9 +21,8 @@ struct ipc_open_opts {
 	const char *name;    /* of this client, in the broker's log; NULL: none */
 	const char *token;   /* NULL; reserved for capability tokens */
 	uint64_t timeout_ns; /* 0: 5 s; also how long to wait for a service that is not up yet */
-	/* this side's ring, a power of two; 0: 64 KiB */
-	uint64_t ring_bytes;
-	void *user; /* comes back in this channel's events */
+	uint64_t ring_bytes; /* this side's ring, a power of two; 0: 64 KiB */
+	void *user;	     /* comes back in this channel's events */
 };
 
 enum ipc_channel_state {
