@@ -64,11 +64,12 @@ static inline void ipci_spin_learn(struct ipci_spin *spin, uint64_t waited_ns)
  *
  * A look that is too early costs more than one that is a little late: it takes a copy of the line
  * that the peer is about to write to, and the peer must take that away again, at up to half a round
- * trip. So a first look that finds nothing counts three times as much as one that finds something,
+ * trip. So a first look that finds nothing counts four times as much as one that finds something,
  * which settles where most first looks are just late enough. Under a stream, where something is
  * always there, it falls to nothing.
  */
-#define IPCI_PATIENCE_STEP 16u /* parts of a pause */
+#define IPCI_PATIENCE_EARLY 4u /* what an early look counts, against one that was late */
+#define IPCI_PATIENCE_STEP 64u /* parts of a pause */
 #define IPCI_PATIENCE_MAX (16u * IPCI_PATIENCE_STEP)
 
 struct ipci_patience {
@@ -78,7 +79,7 @@ struct ipci_patience {
 static inline void ipci_patience_learn(struct ipci_patience *patience, bool found)
 {
 	if (!found)
-		patience->parts += patience->parts < IPCI_PATIENCE_MAX ? 3 : 0;
+		patience->parts += patience->parts < IPCI_PATIENCE_MAX ? IPCI_PATIENCE_EARLY : 0;
 	else if (patience->parts)
 		patience->parts--;
 }

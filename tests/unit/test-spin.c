@@ -120,3 +120,53 @@ Test(spin, counts_the_cpus_that_the_thread_may_use, .timeout = 5)
 	cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
 	cr_assert_eq(ipci_spin_cpus(), 1);
 }
+
+/* ── patience ── */
+
+static void learn(struct ipci_patience *patience, unsigned n, bool found)
+{
+	for (; n; n--)
+		ipci_patience_learn(patience, found);
+}
+
+Test(patience, grows_with_early_looks_up_to_its_bound, .timeout = 5)
+{
+	struct ipci_patience patience = {0};
+
+	learn(&patience, 1, false);
+	cr_assert_eq(patience.parts, IPCI_PATIENCE_EARLY);
+	learn(&patience, 100000, false);
+	cr_assert_geq(patience.parts, IPCI_PATIENCE_MAX);
+	cr_assert_lt(patience.parts, IPCI_PATIENCE_MAX + IPCI_PATIENCE_EARLY);
+	ipci_patience_wait(&patience);
+}
+
+Test(patience, a_stream_has_none, .timeout = 5)
+{
+	struct ipci_patience patience = {0};
+
+	learn(&patience, 100000, false);
+	learn(&patience, IPCI_PATIENCE_MAX + IPCI_PATIENCE_EARLY, true);
+	cr_assert_eq(patience.parts, 0);
+	learn(&patience, 1, true);
+	cr_assert_eq(patience.parts, 0);
+}
+
+Test(patience, settles_where_most_first_looks_find_something, .timeout = 5)
+{
+	/* The answer takes five pauses and a half. */
+	const uint32_t answer = 5 * IPCI_PATIENCE_STEP + IPCI_PATIENCE_STEP / 2;
+	struct ipci_patience patience = {0};
+	unsigned n_found = 0;
+
+	for (unsigned i = 0; i < 20000; i++) {
+		bool found = patience.parts >= answer;
+
+		n_found += i >= 10000 && found;
+		ipci_patience_learn(&patience, found);
+	}
+	cr_assert_lt(patience.parts, answer + IPCI_PATIENCE_EARLY);
+	cr_assert_gt(patience.parts + IPCI_PATIENCE_EARLY, answer);
+	cr_assert_gt(n_found, 7500);
+	cr_assert_lt(n_found, 8500);
+}
