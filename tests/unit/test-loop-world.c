@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <string.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -237,8 +238,11 @@ Test(loop_any, becomes_io_uring_where_it_sleeps_and_epoll_where_it_is_hosted, .t
 	struct ipci_loop *loop;
 	struct ipci_source *source;
 	int fd;
+	int r;
 
-	cr_assert_eq(ipci_loop_new(&loop, IPCI_LOOP_URING), 0, "io_uring is refused");
+	r = ipci_loop_new(&loop, IPCI_LOOP_URING);
+	if (r < 0)
+		cr_skip_test("io_uring is refused: %s", strerror(-r));
 	ipci_loop_free(loop);
 	cr_assert_eq(ipci_loop_new(&loop, IPCI_LOOP_ANY), 0);
 	cr_assert_eq(ipci_loop_backend(loop), IPCI_LOOP_EPOLL);
