@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -146,6 +147,42 @@ Test(fds, holes_are_refused)
 	cr_assert_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 4096), 0);
 	cr_assert_eq(fcntl(fd, F_ADD_SEALS, SEALS), 0);
 	assert_refused(fd, "holes");
+}
+
+static bool kernel_counts_pages(void)
+{
+	struct {
+		uint64_t words[7];
+	} range_and_counts = {{0}};
+
+	return syscall(451, -1, &range_and_counts, &range_and_counts.words[2], 0) < 0 &&
+	       errno == EBADF;
+}
+
+Test(fds, holes_are_refused_also_where_as_much_was_allocated_behind_the_end)
+{
+	int fd = memfd_create("ipc-half", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct stat st;
+
+	if (!kernel_counts_pages())
+		cr_skip_test("no cachestat(2), which tells: Linux 6.5");
+	cr_assert_eq(ftruncate(fd, HALF_BYTES), 0);
+	cr_assert_eq(fallocate(fd, FALLOC_FL_KEEP_SIZE, HALF_BYTES, HALF_BYTES), 0);
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, SEALS), 0);
+	cr_assert_eq(fstat(fd, &st), 0);
+	cr_assert_geq((off_t)st.st_blocks * 512, HALF_BYTES, "not the case that is meant");
+	assert_refused(fd, "holes");
+}
+
+Test(fds, a_half_that_was_opened_again_to_be_read_is_refused)
+{
+	int fd = forge(HALF_BYTES, 0, SEALS);
+	char path[64];
+
+	/* Of such a one the kernel may not count the pages. */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	assert_refused(open(path, O_RDONLY | O_CLOEXEC), "opened again");
+	close(fd);
 }
 
 Test(fds, a_sealed_half_takes_no_more_holes)
