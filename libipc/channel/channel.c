@@ -149,13 +149,23 @@ void ipci_channel_give_back(struct ipc_channel *channel)
 		ipci_channel_ring(channel, how, &channel->tx.own->bell_space);
 }
 
+void ipci_channel_ends(struct ipc_channel *channel)
+{
+	if (channel->ends || !channel->inbox)
+		return;
+	channel->ends = true;
+	channel->drain_end = channel->inbox->rx.tail + channel->inbox->half.ring_bytes;
+}
+
 int ipci_channel_check_alive(struct ipc_channel *channel)
 {
 	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED)
 		channel->peer_closed = true;
 	if (!channel->hung_up && ipci_bell_hung_up(channel->bell))
 		channel->hung_up = true;
-	if (channel->hung_up || channel->peer_closed || channel->closed_by_broker)
+	if (channel->hung_up || channel->peer_closed)
+		ipci_channel_ends(channel);
+	if (channel->ends)
 		ipci_channel_set_hot(channel);
 	return channel->hung_up || channel->peer_closed;
 }
@@ -176,6 +186,8 @@ void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents)
 	}
 	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED)
 		channel->peer_closed = true;
+	if (channel->hung_up || channel->peer_closed)
+		ipci_channel_ends(channel);
 	/* Reported once: a hung-up socket stays ready for ever. */
 	if (channel->hung_up && channel->bell_source.loop)
 		ipci_loop_remove(channel->loop->poller, &channel->bell_source);

@@ -222,10 +222,7 @@ static void take_closed(struct ipc_loop *loop, ipc_broker_Message message)
 			continue;
 		channel->closed_by_broker = true;
 		channel->error_by_broker = error < 0 && error >= -4095 ? error : -EPIPE;
-		/* What the peer had sent before lies within one ring. */
-		if (channel->inbox)
-			channel->drain_end = channel->inbox->rx.tail +
-					     channel->inbox->half.ring_bytes;
+		ipci_channel_ends(channel);
 		text_of(channel->reason, sizeof(channel->reason), message);
 		ipci_channel_set_hot(channel);
 		return;

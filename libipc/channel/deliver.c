@@ -63,9 +63,23 @@ static int skip(struct ipc_channel *channel, const struct ipci_view *view)
 	return IPCI_LOOK_AGAIN;
 }
 
-static bool is_over(const struct ipc_channel *channel)
+/*
+ * Padding comes with a frame behind it. Without one it would cost the peer nothing: frames that lead
+ * round the ring to one another need nobody who writes them.
+ */
+static int skip_padding(struct ipc_channel *channel, const struct ipci_view *view)
 {
-	return channel->hung_up || channel->peer_closed || channel->closed_by_broker;
+	const struct ipci_consumer *rx = &channel->inbox->rx;
+
+	if (view->kind != IPCI_KIND_PADDING)
+		return poison(channel, "padding with extensions");
+	if (rx->n_frames != channel->padding_n_frames)
+		channel->padding_bytes = 0;
+	channel->padding_n_frames = rx->n_frames;
+	channel->padding_bytes += view->frame_bytes;
+	if (channel->padding_bytes > IPCI_PADDING_MAX_RINGS * rx->ring_bytes)
+		return poison(channel, "padding without end");
+	return skip(channel, view);
 }
 
 /*
@@ -146,13 +160,13 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 		return poison(channel, "a request in a slot whose call has not ended");
 	/* Who waits for room takes no requests, and no room comes from a peer that has gone. */
 	if (!event)
-		return is_over(channel) ? look_for_end(channel) : IPCI_LOOK_NOTHING;
+		return channel->ends ? look_for_end(channel) : IPCI_LOOK_NOTHING;
 	r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
 	if (r < 0)
 		return poison(channel, "the peer's `consumed` is impossible");
 	channel->stalled = r == 0;
 	/* Nobody is left to make room, or to read a reply. */
-	if (r == 0 && is_over(channel))
+	if (r == 0 && channel->ends)
 		return look_for_end(channel);
 	if (r == 0)
 		return IPCI_LOOK_NOTHING;
@@ -178,9 +192,18 @@ static int take_cancel(struct ipc_channel *channel, const struct ipci_view *view
 
 	if (!call || view->call_id >> IPCI_CALL_SLOT_BITS > channel->call_seq)
 		return poison(channel, "a cancel for a call that never was");
+	/*
+	 * A client that gave a call up keeps its slot until the answer came, and tells that once:
+	 * the cancel is about the slot's newest call. Else cancels that lead round the ring to one
+	 * another would need nobody who writes them.
+	 */
+	if (call->id != view->call_id || call->given_up_id == view->call_id ||
+	    view->payload_bytes || view->kind != IPCI_KIND_CANCEL)
+		return poison(channel, "a cancel that tells nothing");
+	call->given_up_id = view->call_id;
 	(void)skip(channel, view);
 	/* The answer may have been on its way already. */
-	if (call->state == IPCI_CALL_SERVED && call->id == view->call_id)
+	if (call->state == IPCI_CALL_SERVED)
 		ipci_call_cancel_by_peer(call);
 	return IPCI_LOOK_AGAIN;
 }
@@ -194,7 +217,7 @@ static int take_at_server(struct ipc_channel *channel, const struct ipci_view *v
 	case IPCI_KIND_CANCEL:
 		return take_cancel(channel, view);
 	case IPCI_KIND_PADDING:
-		return skip(channel, view);
+		return skip_padding(channel, view);
 	default:
 		return poison(channel, "a frame of a kind that a client does not send");
 	}
@@ -270,6 +293,19 @@ static int take_reply(struct ipc_call *call, const struct ipci_view *view, struc
 	return IPCI_LOOK_ENDED;
 }
 
+/* For a person's terminal or log, whatever the peer put there: no control characters. */
+static void make_printable(uint8_t *text)
+{
+	for (; *text; text++) {
+		bool is_c1 = text[0] == 0xc2 && (text[1] & 0xe0) == 0x80;
+
+		if (is_c1)
+			text[1] = '?';
+		if (*text < 0x20 || *text == 0x7f || is_c1)
+			*text = '?';
+	}
+}
+
 __attribute__((__noinline__)) static int take_error(struct ipc_call *call,
 						    const struct ipci_view *view,
 						    struct ipc_event *event, struct ipc_call *want)
@@ -283,10 +319,7 @@ __attribute__((__noinline__)) static int take_error(struct ipc_call *call,
 		return poison(call->channel, "an error with an impossible status or text");
 	ipci_snapshot(copy, view->payload, view->payload_bytes);
 	copy[view->payload_bytes] = '\0';
-	/* For a person's terminal or log, whatever the peer put there. */
-	for (uint32_t i = 0; i < view->payload_bytes; i++)
-		if (copy[i] < 0x20 || copy[i] == 0x7f)
-			copy[i] = '?';
+	make_printable(copy);
 	(void)skip(call->channel, view);
 	ipci_call_end(call, status,
 		      view->method & IPCI_STATUS_NOT_EXECUTED ? IPC_FATE_NOT_EXECUTED
@@ -321,7 +354,7 @@ static int take_at_client(struct ipc_channel *channel, const struct ipci_view *v
 	struct ipc_call *call;
 
 	if (kind == IPCI_KIND_PADDING)
-		return skip(channel, view);
+		return skip_padding(channel, view);
 	if ((kind != IPCI_KIND_REPLY && kind != IPCI_KIND_ERROR) || view->kind & IPCI_EXT_KNOWN)
 		return poison(channel, "a frame of a kind that a server does not send");
 	call = ipci_call_by_id(channel, view->call_id);
@@ -373,10 +406,10 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
 	/*
-	 * What the broker revoked is not read any more; nor is what came after it closed: the
-	 * channel counts no more.
+	 * What the broker revoked is not read any more; nor is what came after the end was seen: a
+	 * peer that closed or hung up has its half still, and may go on writing into it for ever.
 	 */
-	if (channel->closed_by_broker &&
+	if (channel->ends &&
 	    (channel->error_by_broker == -EACCES || channel->inbox->rx.tail >= channel->drain_end))
 		return look_for_end(channel);
 	return report_writable(channel, event);

@@ -196,11 +196,11 @@ static bool is_quiet(struct ipc_channel *channel)
 {
 	int room;
 
-	if (channel->wake_owed || channel->hung_up || channel->peer_closed ||
-	    channel->closed_by_broker)
+	if (channel->wake_owed || channel->ends)
 		return false;
 	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED) {
 		channel->peer_closed = true;
+		ipci_channel_ends(channel);
 		return false;
 	}
 	if (channel->stalled) {

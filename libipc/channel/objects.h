@@ -40,6 +40,7 @@
 	(20 * IPCI_NS_PER_MS)	    /* longest sleep without a look at hang-up and the broker */
 #define IPCI_POLL_NS IPCI_NS_PER_MS /* a busy loop looks at everything else this often */
 #define IPCI_NAME_BYTES 128u
+#define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
 
 static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
 	      "frames held in place are larger than these");
@@ -96,9 +97,10 @@ struct ipc_call {
 	bool expired;	 /* client: ended by its deadline, the server still holds the slot */
 	bool has_trace;
 	uint8_t trace[IPCI_TRACE_BYTES];
-	uint32_t timer; /* index + 1 in the heap; 0: not in it */
-	int *on_end;	/* server: where to say that this side ended the call; or NULL */
-	char *text;	/* malloced: error text, received or to be sent */
+	uint32_t timer;	      /* index + 1 in the heap; 0: not in it */
+	uint64_t given_up_id; /* server: of the slot's last call that its client gave up */
+	int *on_end;	      /* server: where to say that this side ended the call; or NULL */
+	char *text;	      /* malloced: error text, received or to be sent */
 	struct ipci_parked *parked;
 	struct ipci_list ready;	 /* in loop->ready_calls */
 	struct ipci_list outbox; /* in channel->outbox */
@@ -124,20 +126,21 @@ struct ipc_channel {
 	/* What keeps a look from going straight to the frames: any of these. */
 	union {
 		struct {
-			bool wake_owed;	       /* IPC_MORE: the peer was not told yet */
-			bool call_wanted;      /* WRITABLE is owed when a call slot is free */
-			bool room_short;       /* room_wanted is not 0 */
-			bool outbox_used;      /* the outbox may not be empty */
-			bool closed_by_broker; /* with error_by_broker */
+			bool wake_owed;	  /* IPC_MORE: the peer was not told yet */
+			bool call_wanted; /* WRITABLE is owed when a call slot is free */
+			bool room_short;  /* room_wanted is not 0 */
+			bool outbox_used; /* the outbox may not be empty */
+			bool ends;	  /* closed by somebody, or hung up: with drain_end */
 		};
 		uint64_t aside;
 	};
 	bool hot;
 	bool hung_up;
-	bool stalled;	     /* server: a request waits until there is room for its reply */
-	bool peer_closed;    /* its state says that no more frames come */
+	bool stalled;	  /* server: a request waits until there is room for its reply */
+	bool peer_closed; /* its state says that no more frames come */
+	bool closed_by_broker;
 	int error_by_broker; /* -errno, with closed_by_broker */
-	/* with closed_by_broker: where to stop reading, whatever the peer goes on to send */
+	/* with `ends`: where to stop reading, whatever the peer goes on to send */
 	uint64_t drain_end;
 	struct ipci_sleep sleep;
 	struct ipci_spin spin;
@@ -165,6 +168,8 @@ struct ipc_channel {
 	bool freed; /* nobody has the handle: goes with its last call */
 	uint64_t n_wakes, n_sleeps;
 	uint64_t n_received; /* of the inbox, once it is gone */
+	/* of padding without a frame between: how much, and after which frame */
+	uint64_t padding_bytes, padding_n_frames;
 
 	struct ipci_list link;	   /* in loop->channels */
 	struct ipci_list hot_link; /* in loop->hot */
@@ -295,6 +300,11 @@ void ipci_channel_discard(struct ipc_channel *channel);
 void ipci_channel_give_back(struct ipc_channel *channel);
 int ipci_channel_check_alive(struct ipc_channel *channel); /* state and hang-up, by a system call */
 void ipci_channel_ready(struct ipc_channel *channel);
+/*
+ * Closed by somebody, or hung up: what had been sent before lies within one ring, and no more than
+ * that is read.
+ */
+void ipci_channel_ends(struct ipc_channel *channel);
 
 /*
  * Room that a server has before it takes a request. Less than half the ring: it is there also while

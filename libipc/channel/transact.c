@@ -31,6 +31,7 @@ static bool no_frames(struct ipc_channel *channel)
 	if ((ipci_state(channel->tx.peer) & 0xff) != IPCI_PHASE_CLOSED)
 		return true;
 	channel->peer_closed = true;
+	ipci_channel_ends(channel);
 	return false;
 }
 
@@ -135,7 +136,8 @@ static int give_up(struct ipc_call *call)
 
 /*
  * A peer that always has something, never what is awaited, keeps this side neither beyond its
- * deadline nor from what the broker says of the channel. 0 look on, or -ETIMEDOUT.
+ * deadline nor from seeing that it ended, nor from what the broker says of the channel. 0 look on,
+ * or -ETIMEDOUT.
  */
 static int look_up(struct ipc_channel *channel, uint64_t deadline_ns, uint64_t *looked_up_ns)
 {
@@ -145,6 +147,8 @@ static int look_up(struct ipc_channel *channel, uint64_t deadline_ns, uint64_t *
 		return -ETIMEDOUT;
 	if (now_ns - *looked_up_ns >= IPCI_RECHECK_NS) {
 		*looked_up_ns = now_ns;
+		if (channel->inbox)
+			(void)ipci_channel_check_alive(channel);
 		ipci_control_process(channel->loop);
 	}
 	return 0;

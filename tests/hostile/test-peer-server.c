@@ -8,6 +8,7 @@
 
 #include <criterion/criterion.h>
 
+#include "futex.h"
 #include "victim.h"
 
 /* ── as a server ── */
@@ -237,9 +238,14 @@ Test(hostile_server, claims_to_have_read_what_was_not_written, .timeout = 30)
 
 /* ── while the victim blocks ── */
 
-static void *pad_after_joining(void *arg)
+static void *ring_for_ever(void *arg)
 {
-	return pad_for_ever(arg);
+	while (!atomic_load(&ended)) {
+		atomic_fetch_add(&peer_control(&peer)->bell_frames, 1);
+		(void)ipci_futex_wake(&peer_control(&peer)->bell_frames);
+		peer_ring(&peer);
+	}
+	return arg;
 }
 
 Test(hostile_server, keeps_a_waiting_client_busy_but_not_beyond_its_deadline, .timeout = 60)
@@ -255,7 +261,7 @@ Test(hostile_server, keeps_a_waiting_client_busy_but_not_beyond_its_deadline, .t
 	for (unsigned i = 0; i < 2; i++) {
 		start_server();
 		atomic_store(&ended, false);
-		cr_assert_eq(pthread_create(&thread, NULL, pad_after_joining, NULL), 0);
+		cr_assert_eq(pthread_create(&thread, NULL, ring_for_ever, NULL), 0);
 		opts.flags = flags[i];
 		do {
 			r = ipc_begin(victim, 0, 3000, &opts, &call, &room);
@@ -270,6 +276,24 @@ Test(hostile_server, keeps_a_waiting_client_busy_but_not_beyond_its_deadline, .t
 		cr_assert_eq(pthread_join(thread, NULL), 0);
 		stop();
 	}
+}
+
+Test(hostile_server, pads_under_a_waiting_client, .timeout = 60)
+{
+	struct ipc_room room;
+	struct ipc_msg msg;
+	pthread_t thread;
+	ipc_call *call;
+
+	start_server();
+	atomic_store(&ended, false);
+	cr_assert_eq(ipc_begin(victim, 0, 10, NULL, &call, &room), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, pad_for_ever, NULL), 0);
+	cr_assert_eq(ipc_transact(call, 10, &msg), IPC_INTERNAL);
+	atomic_store(&ended, true);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+	expect_poison("padding without end");
+	stop();
 }
 
 static void *hang_up_soon(void *arg)
