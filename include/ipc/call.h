@@ -62,8 +62,9 @@ struct ipc_call_info {
  *
  * Return: 0; -EAGAIN no room or too many calls in flight, nothing was made, WRITABLE follows (with
  *         IPC_BLOCK only where replies must be received before a call is free);
- *         -EBUSY a room is open on the channel; -EMSGSIZE can never fit; -EINVAL; -ENOTCONN not
- *         open yet;
+ *         -EBUSY a room is open on the channel; -EMSGSIZE can never fit: half the ring, less 256
+ *         bytes, is the most (ipc_loop_error() says how much that is); -EINVAL; -ENOTCONN not open
+ *         yet;
  *         -ETIMEDOUT the deadline passed; -EPROTO the peer broke the channel; -EPIPE the peer is
  *         gone;
  *         -EACCES the capability was revoked; -ECHILD after fork().

@@ -21,7 +21,8 @@ struct ipc_open_opts {
 	const char *name;    /* of this client, in the broker's log; NULL: none */
 	const char *token;   /* NULL; reserved for capability tokens */
 	uint64_t timeout_ns; /* 0: 5 s; also how long to wait for a service that is not up yet */
-	uint64_t ring_bytes; /* this side's ring, a power of two; 0: 64 KiB */
+	/* this side's ring, a power of two from 4 KiB to 1 GiB; 0: 64 KiB */
+	uint64_t ring_bytes;
 	void *user;	     /* comes back in this channel's events */
 };
 
@@ -60,7 +61,8 @@ struct ipc_channel_info {
  * A service that this very loop offers is not found: calls to oneself need no channel.
  *
  * Threads: the loop's. Blocks under opts->timeout_ns, unless IPC_OPEN_ASYNC is given; what happens
- *          on the loop meanwhile is kept for ipc_loop_next().
+ *          on the loop meanwhile is kept for ipc_loop_next(). In either case the ring's memory is
+ *          allocated at once, a gigabyte in about a quarter of a second.
  *
  * Return: 0; -EACCES no policy rule allows any of the service's methods (ipc_loop_error() names
  *         it);

@@ -13,7 +13,11 @@ struct ipc_serve_opts {
 	uint32_t flags;	     /* 0 */
 	uint32_t max_calls;  /* calls in flight a channel; 0: 256; at most 65535 */
 	const char *name;    /* of this instance, in the broker's log; NULL: none */
-	uint64_t ring_bytes; /* this side's ring on each channel, a power of two; 0: 64 KiB */
+	/*
+	 * this side's ring on each channel, a power of two from 4 KiB to 1 GiB, allocated on the
+	 * loop when a client comes; 0: 64 KiB
+	 */
+	uint64_t ring_bytes;
 	void *user;	     /* comes back in this server's events */
 };
 

@@ -165,6 +165,21 @@ static inline int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t ma
 	return 0;
 }
 
+/* More than any frame of this ring carries, however empty it is. */
+__attribute__((__noinline__)) static int too_large(const struct ipc_channel *channel,
+						   size_t max_bytes)
+{
+	const uint64_t ring_bytes = channel->tx.ring_bytes;
+
+	return ipci_error_set(
+		&channel->loop->error, -EMSGSIZE,
+		"channel %llu to %s: a message of %zu bytes: this side's ring of %llu "
+		"(ring_bytes, at most 1 GiB) carries up to %llu",
+		(unsigned long long)channel->id, channel->peer, max_bytes,
+		(unsigned long long)ring_bytes,
+		(unsigned long long)ipci_payload_max_bytes(ring_bytes));
+}
+
 static int begin_check(const struct ipc_channel *channel, uint32_t method, size_t max_bytes)
 {
 	if (channel->at_server || method >= IPC_METHODS_MAX)
@@ -174,7 +189,7 @@ static int begin_check(const struct ipc_channel *channel, uint32_t method, size_
 	if (channel->room_call)
 		return -EBUSY;
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
-		return -EMSGSIZE;
+		return too_large(channel, max_bytes);
 	return 0;
 }
 
@@ -282,7 +297,7 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
 	if (channel->room_call)
 		return -EBUSY;
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
-		return -EMSGSIZE;
+		return too_large(channel, max_bytes);
 	if (flags & IPC_BLOCK) {
 		int r = ipci_block_for_room(channel, ipci_frame_bytes(0, max_bytes),
 					    call->deadline_ns);

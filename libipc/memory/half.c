@@ -24,6 +24,7 @@
 #include <sys/vfs.h>
 
 #include "cleanup.h"
+#include "dispose.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -295,8 +296,6 @@ int ipci_half_import(struct ipci_half *ret, int fd, uint64_t ring_bytes, struct 
 
 void ipci_half_deinit(struct ipci_half *half)
 {
-	struct region region = {.base = half->base, .size = mapping_bytes(half->ring_bytes)};
-
-	region_unmap(&region);
+	ipci_mapping_dispose(half->base, half->base ? mapping_bytes(half->ring_bytes) : 0);
 	*half = (struct ipci_half){0};
 }

@@ -60,7 +60,7 @@ int ipci_half_check(int fd, uint64_t ring_bytes, struct ipci_error *error);
  */
 int ipci_half_import(struct ipci_half *ret, int fd, uint64_t ring_bytes, struct ipci_error *error);
 
-/* Unmaps; a zeroed or already unmapped half is fine. */
+/* Unmaps, a large one soon rather than now; a zeroed or already unmapped half is fine. */
 void ipci_half_deinit(struct ipci_half *half);
 
 #endif

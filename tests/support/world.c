@@ -38,7 +38,7 @@ const struct ipc_service mirror_service = {"test.Mirror", get_methods, 1, 0};
 static const char policy[] =
 	"version: 1\n"
 	"defaults:\n"
-	"  limits: { channels: 1024, shared_memory: 1GiB, calls_in_flight: "
+	"  limits: { channels: 1024, shared_memory: 8GiB, calls_in_flight: "
 	"1024, connections: 64 }\n"
 	"workloads:\n"
 	"  shop:\n"

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -58,6 +59,60 @@ Test(dispose, a_memfd_is_closed_at_once_and_errno_kept)
 	ipci_fd_close(fd);
 	cr_assert_not(is_open(fd));
 	cr_assert_eq(errno, EBADF);
+}
+
+static size_t resident_bytes(void)
+{
+	unsigned long size, pages = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	cr_assert_not_null(file);
+	cr_assert_eq(fscanf(file, "%lu %lu", &size, &pages), 2);
+	fclose(file);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+Test(dispose, large_memory_goes_soon_and_the_rest_at_once)
+{
+	const size_t size = 4 * IPCI_DISPOSE_LARGE_BYTES;
+	void *base = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	size_t before = resident_bytes();
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	cr_assert_neq(base, MAP_FAILED);
+	cr_assert_geq(before, size);
+	errno = ENOTTY;
+	ipci_mapping_dispose(base, IPCI_DISPOSE_LARGE_BYTES);
+	cr_assert_eq(ipci_dispose_counts().n_large, 0);
+	cr_assert_leq(resident_bytes(), before - IPCI_DISPOSE_LARGE_BYTES / 2);
+	ipci_mapping_dispose((char *)base + IPCI_DISPOSE_LARGE_BYTES,
+			     size - IPCI_DISPOSE_LARGE_BYTES);
+	ipci_mapping_dispose(NULL, size);
+	cr_assert_eq(fallocate(fd, 0, 0, (off_t)size), 0);
+	ipci_fd_dispose(fd);
+	cr_assert_eq(errno, ENOTTY);
+	while (ipci_dispose_counts().n_large > 0)
+		sched_yield();
+	cr_assert_leq(resident_bytes(), before - size + size / 8);
+	cr_assert_not(is_open(fd));
+}
+
+Test(dispose, more_large_memory_than_the_queue_holds_goes_all_the_same)
+{
+	enum { N = 2 * IPCI_DISPOSE_LARGE_QUEUE_MAX };
+	int fd = memfd_create("test", MFD_CLOEXEC), fds[N];
+
+	cr_assert_eq(fallocate(fd, 0, 0, (off_t)(2 * IPCI_DISPOSE_LARGE_BYTES)), 0);
+	for (unsigned i = 0; i < N; i++)
+		cr_assert_geq(fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0), 0);
+	for (unsigned i = 0; i < N; i++)
+		ipci_fd_dispose(fds[i]);
+	while (ipci_dispose_counts().n_large > 0)
+		sched_yield();
+	for (unsigned i = 0; i < N; i++)
+		cr_assert_not(is_open(fds[i]));
+	close(fd);
 }
 
 Test(dispose, no_descriptor_is_fine)

@@ -2,6 +2,7 @@
 /* What a half is when all is well; what is refused is in tests/hostile/test-fds.c. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #include <criterion/criterion.h>
 
+#include "dispose.h"
 #include "half.h"
 
 #define RING_BYTES UINT64_C(65536)
@@ -150,6 +152,19 @@ Test(half, deinit_leaves_no_mapping_and_may_be_repeated)
 	ipci_half_deinit(&own);
 }
 
+Test(half, a_large_one_is_unmapped_soon_and_whole)
+{
+	const uint64_t large[] = {UINT64_C(1) << 23, UINT64_C(1) << 24, UINT64_C(1) << 26};
+
+	for (size_t i = 0; i < sizeof(large) / sizeof(large[0]); i++) {
+		create_and_import(large[i]);
+		deinit();
+		while (ipci_dispose_counts().n_large > 0)
+			sched_yield();
+		cr_assert_eq(n_mappings(), 0);
+	}
+}
+
 Test(half, without_descriptors_nothing_is_made)
 {
 	struct rlimit limit = {0, 0}, before;
@@ -187,7 +202,7 @@ static int result_with_address_space(uint64_t bytes)
 
 Test(half, without_address_space_nothing_stays_mapped)
 {
-	create_and_import(UINT64_C(1) << 24);
+	create_and_import(UINT64_C(1) << 21);
 	ipci_half_deinit(&seen);
 	cr_assert_eq(result_with_address_space(1 << 20), -ENOMEM);
 	cr_assert_eq(n_mappings(), 2);

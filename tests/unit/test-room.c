@@ -95,6 +95,40 @@ Test(room, many_frames_are_released_in_random_orders, .timeout = 10)
 	ring_pair_deinit(&pair);
 }
 
+/* A million of them: who looked at each for each would take many minutes. */
+Test(room, a_large_ring_of_held_frames_is_released_in_random_order, .timeout = 20)
+{
+	const uint64_t ring_bytes = UINT64_C(64) << 20;
+	const uint64_t n = ring_bytes / LINE - 1;
+	uint64_t *positions = malloc(n * sizeof(*positions));
+	struct ring_pair pair;
+	struct ipci_view view;
+	uint64_t seed = 3;
+
+	cr_assert_not_null(positions);
+	ring_pair_init(&pair, ring_bytes);
+	for (uint64_t i = 0; i < n; i++) {
+		cr_assert_eq(put(&pair, 0, 1), 0);
+		cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), 1);
+		positions[i] = pair.b.rx.tail;
+		cr_assert_eq(ipci_consumer_hold(&pair.b.rx, &view), 0);
+	}
+	cr_assert_eq(put(&pair, 0, 1), -EAGAIN);
+	/* The oldest goes last, so that all are there to be looked through until then. */
+	for (uint64_t i = n; i > 2; i--) {
+		uint64_t j = 1 + ring_random(&seed) % (i - 1), position = positions[j];
+
+		positions[j] = positions[i - 1];
+		ipci_consumer_release(&pair.b.rx, position);
+		cr_assert_eq(ipci_consumer_given_back(&pair.b.rx), positions[0]);
+	}
+	ipci_consumer_release(&pair.b.rx, positions[1]);
+	ipci_consumer_release(&pair.b.rx, positions[0]);
+	cr_assert_eq(ipci_consumer_given_back(&pair.b.rx), pair.a.tx.head);
+	free(positions);
+	ring_pair_deinit(&pair);
+}
+
 Test(room, releasing_what_is_not_held_does_nothing, .timeout = 5)
 {
 	struct ring_pair pair;
