@@ -18,9 +18,19 @@ enum ipc_wait {
 	IPC_WAIT_URING = 4, /* -ENOSYS and the like where io_uring is refused */
 };
 
+enum ipc_loop_flag {
+	/*
+	 * Wakes of sleeping peers wait for the next ipc_loop_next(), or for the next call on the
+	 * loop that blocks, and then go out together: on io_uring in one system call, however many
+	 * peers they are for. For a loop that serves many channels and soon calls ipc_loop_next()
+	 * again. Else a peer is woken by the call that gave it something, unless that has IPC_MORE.
+	 */
+	IPC_LOOP_BATCH_WAKES = 1u << 0,
+};
+
 struct ipc_loop_opts {
 	size_t size;	    /* sizeof(struct ipc_loop_opts) */
-	uint32_t flags;	    /* 0 */
+	uint32_t flags;	    /* 0 or IPC_LOOP_BATCH_WAKES */
 	uint32_t wait;	    /* enum ipc_wait; the environment's IPC_WAIT applies where this is 0 */
 	const char *broker; /* the broker's socket; NULL: $IPC_BROKER, else /run/ipc/broker.sock */
 	const char *token;  /* NULL; reserved for capability tokens */
@@ -75,7 +85,7 @@ IPC_PUBLIC int ipc_loop_fd(ipc_loop *loop);
  *
  * Return: 1 an event; 0 none, and the loop is armed: ipc_loop_fd() becomes readable when there is
  *         one;
- *         -EINTR a signal came first; -ECHILD after fork(); -ENOMEM.
+ *         -EINTR a signal came first, or an io_uring was given up for epoll, once; -ECHILD after fork(); -ENOMEM.
  */
 IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns);
 

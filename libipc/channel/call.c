@@ -354,12 +354,10 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 		ipci_producer_commit(&channel->tx, IPCI_KIND_REPLY, 0, call->id, size_bytes);
 	else
 		commit_request(call, size_bytes);
-	if (flags & IPC_MORE) {
-		channel->wake_owed = true;
-		ipci_channel_set_hot(channel);
-	} else {
+	if (flags & IPC_MORE)
+		ipci_channel_owe_wake(channel);
+	else
 		ipci_channel_wake(channel);
-	}
 	/* What had to wait for the room to close. */
 	if (__builtin_expect(!ipci_list_empty(&channel->outbox), 0))
 		(void)ipci_outbox_flush(channel);

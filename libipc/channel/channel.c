@@ -32,6 +32,7 @@ int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 	ipci_spin_init(&channel->spin, loop->spin_max_ns, loop->wait == IPC_WAIT_SPIN);
 	ipci_list_init(&channel->outbox);
 	ipci_list_init(&channel->hot_link);
+	ipci_list_init(&channel->owing);
 	ipci_list_init(&channel->ready);
 	ipci_list_append(&loop->channels, &channel->link);
 	*ret = channel;
@@ -106,6 +107,11 @@ int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int b
 	ipci_consumer_init(&inbox->rx, channel->own.base, inbox->half.base, inbox->half.ring_offset,
 			   inbox->half.ring_bytes);
 	channel->inbox = inbox;
+	/* Cannot fail: a word needs nothing before it is awaited. */
+	channel->word_source = (struct ipci_source){.fd = -EBADF,
+						    .word = &channel->tx.peer->bell_frames,
+						    .user = channel};
+	(void)ipci_loop_add(channel->loop->poller, &channel->word_source);
 	ipci_channel_set_hot(channel);
 	return 0;
 }
@@ -120,6 +126,16 @@ void ipci_channel_set_hot(struct ipc_channel *channel)
 	ipci_list_append(&channel->loop->hot, &channel->hot_link);
 }
 
+/* The peer is told of what was committed when the loop's next turn begins. */
+void ipci_channel_owe_wake(struct ipc_channel *channel)
+{
+	channel->wake_owed = true;
+	ipci_list_remove(&channel->owing);
+	ipci_list_append(&channel->loop->owing, &channel->owing);
+	channel->loop->wakes_due = true;
+	ipci_channel_set_hot(channel);
+}
+
 void ipci_channel_ready(struct ipc_channel *channel)
 {
 	ipci_list_remove(&channel->ready);
@@ -129,11 +145,21 @@ void ipci_channel_ready(struct ipc_channel *channel)
 /* Wakes in the way that the peer named; its word was bumped. */
 void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word)
 {
+	const bool by_word = how & (IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_SPACE_FUTEX);
+	const bool by_bell = how & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL);
+	struct ipc_loop *loop = channel->loop;
+
 	channel->n_wakes++;
-	if (how & (IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_SPACE_FUTEX))
+	if (loop->batch_wakes || loop->collecting) {
+		ipci_loop_wake_later(loop->poller, by_word ? word : NULL,
+				     by_bell ? channel->bell : -EBADF);
+		loop->wakes_due = true;
+		return;
+	}
+	if (by_word)
 		(void)ipci_futex_wake(word);
 	/* A hang-up found here is found again, and dealt with, where the bell is watched. */
-	if (how & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL))
+	if (by_bell)
 		(void)ipci_bell_ring(channel->bell);
 }
 
@@ -239,6 +265,8 @@ static void unhang_bell(struct ipc_channel *channel)
 static void say_goodbye(struct ipc_channel *channel, enum ipci_reason reason)
 {
 	ipci_channel_give_back(channel);
+	/* The word and the bell go with the channel. */
+	ipci_loop_flush_wakes(channel->loop->poller);
 	ipci_state_set(channel->tx.own, IPCI_PHASE_CLOSED, reason);
 	ipci_bell_bump(&channel->tx.own->bell_frames);
 	ipci_bell_bump(&channel->tx.own->bell_space);
@@ -278,9 +306,11 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 	if (channel->inbox) {
 		say_goodbye(channel, reason);
 		unhang_bell(channel);
+		ipci_loop_remove(channel->loop->poller, &channel->word_source);
 		ipci_control_tell_closed(channel);
 	}
 	ipci_list_remove(&channel->hot_link);
+	ipci_list_remove(&channel->owing);
 	channel->hot = false;
 	unmap(channel);
 	/* Counted as one more, a channel that nobody holds stays until the last call is settled. */
@@ -322,6 +352,7 @@ static void free_after_fork(struct ipc_channel *channel)
 {
 	ipci_list_remove(&channel->ready);
 	ipci_list_remove(&channel->hot_link);
+	ipci_list_remove(&channel->owing);
 	ipci_list_remove(&channel->link);
 	for (uint32_t i = 0; i < channel->max_calls; i++) {
 		free(channel->calls[i].text);

@@ -310,6 +310,8 @@ int ipci_control_await(struct ipc_loop *loop, uint64_t serial, uint64_t deadline
 {
 	struct ipci_control_connection *c = loop->control;
 
+	if (loop->wakes_due)
+		ipci_loop_send_wakes(loop);
 	c->awaited = serial;
 	c->answered = false;
 	for (;;) {

@@ -75,6 +75,23 @@ IPC_PUBLIC int ipc_loop_watch(ipc_loop *loop, int fd, uint32_t events, void *use
 	return 0;
 }
 
+/* Those that IPC_MORE put off join those that were collected, and all go out together. */
+void ipci_loop_send_wakes(struct ipc_loop *loop)
+{
+	loop->collecting = true;
+	while (!ipci_list_empty(&loop->owing)) {
+		struct ipc_channel *channel = IPCI_CONTAINER_OF(loop->owing.next,
+								struct ipc_channel, owing);
+
+		ipci_list_remove(&channel->owing);
+		if (channel->wake_owed)
+			ipci_channel_wake(channel);
+	}
+	loop->collecting = false;
+	loop->wakes_due = false;
+	ipci_loop_flush_wakes(loop->poller);
+}
+
 IPC_PUBLIC const char *ipc_loop_error(ipc_loop *loop)
 {
 	return loop ? loop->error.text : new_error.text;
@@ -99,9 +116,11 @@ static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 	const char *name = getenv("IPC_WAIT");
 	long n_cpus;
 
-	if (opts->wait > IPC_WAIT_URING || opts->flags || opts->token)
+	if (opts->wait > IPC_WAIT_URING || opts->flags & ~(uint32_t)IPC_LOOP_BATCH_WAKES ||
+	    opts->token)
 		return ipci_error_set(&new_error, -EINVAL,
 				      "ipc_loop_opts: an unknown flag or way to wait, or a token");
+	loop->batch_wakes = (opts->flags & IPC_LOOP_BATCH_WAKES) != 0;
 	loop->wait = (enum ipc_wait)opts->wait;
 	if (loop->wait == IPC_WAIT_AUTO && name && *name && wait_from_name(name, &loop->wait) < 0)
 		return ipci_error_set(&new_error, -EINVAL,
@@ -142,6 +161,7 @@ static int start_poller(struct ipc_loop *loop)
 
 static void init_lists(struct ipc_loop *loop)
 {
+	ipci_list_init(&loop->owing);
 	ipci_list_init(&loop->hot);
 	ipci_list_init(&loop->channels);
 	ipci_list_init(&loop->servers);

@@ -120,13 +120,22 @@ void ipci_turn_settle_fresh(struct ipc_loop *loop)
 }
 
 /* A served channel whose loss was reported is the library's again. */
-void ipci_turn_end_channel(struct ipc_loop *loop)
+static void end_channel(struct ipc_loop *loop)
 {
 	struct ipc_channel *channel = loop->departed;
 
 	loop->departed = NULL;
 	channel->freed = true;
 	ipci_channel_free_if_idle(channel);
+}
+
+void ipci_turn_aside(struct ipc_loop *loop)
+{
+	if (loop->departed)
+		end_channel(loop);
+	loop->departing = false;
+	if (loop->wakes_due)
+		ipci_loop_send_wakes(loop);
 }
 
 static int keep_parked(struct ipc_loop *loop, struct ipc_msg *msg)

@@ -30,6 +30,8 @@ static void source_ready(struct ipc_loop *loop, struct ipci_source *source, uint
 		if (!watch->revents)
 			loop->n_fd_ready++;
 		watch->revents |= revents;
+	} else if (source->word) {
+		ipci_channel_set_hot(source->user);
 	} else {
 		ipci_channel_bell_rang(source->user, revents);
 	}
@@ -70,8 +72,10 @@ static int report_channel(struct ipc_loop *loop, struct ipc_event *event)
 	} else {
 		event->status = channel->error;
 		channel->went = false;
-		if (channel->at_server)
+		if (channel->at_server) {
 			loop->departed = channel;
+			loop->departing = true;
+		}
 	}
 	if (!channel->went)
 		ipci_list_remove(&channel->ready);
@@ -225,18 +229,36 @@ static uint32_t wants(const struct ipc_channel *channel, uint32_t frames, uint32
 	return (channel->stalled ? 0 : frames) | (for_space ? space : 0);
 }
 
+/*
+ * How the loop is to be woken for frames: by the peer's bell word where the poller awaits words,
+ * else by the bell. The word is noted here, before arming.
+ */
+static uint32_t await_frames(struct ipc_channel *channel)
+{
+	struct ipci_loop *poller = channel->loop->poller;
+
+	if (!channel->stalled && ipci_loop_has_words(poller) &&
+	    ipci_loop_await(poller, &channel->word_source, ipci_bell_frames(channel->tx.peer)) == 0)
+		return IPCI_WANT_FRAMES_FUTEX;
+	return IPCI_WANT_FRAMES_BELL;
+}
+
 /* Cold: armed in the kernel, out of the line. False if something came meanwhile. */
 static bool cool(struct ipc_channel *channel)
 {
+	uint32_t want;
+
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
 	ipci_channel_give_back(channel);
 	/* Bells of an earlier sleep are spent before the next begins. */
-	ipci_channel_bell_rang(channel, 0);
+	if (channel->bell_named)
+		ipci_channel_bell_rang(channel, 0);
 	if (channel->lost)
 		return false;
-	ipci_sleep_arm(&channel->sleep, channel->tx.own,
-		       wants(channel, IPCI_WANT_FRAMES_BELL, IPCI_WANT_SPACE_BELL));
+	want = wants(channel, await_frames(channel), IPCI_WANT_SPACE_BELL);
+	channel->bell_named = (want & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL)) != 0;
+	ipci_sleep_arm(&channel->sleep, channel->tx.own, want);
 	if (!is_quiet(channel)) {
 		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
 		return false;
@@ -316,6 +338,8 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		words[n].expected = IPCI_POSTED_BEFORE;
 		words[n++].word = &loop->posted;
 	}
+	if (loop->wakes_due)
+		ipci_loop_send_wakes(loop);
 	if (quiet && n == 1)
 		r = ipci_futex_wait(words[0].word, words[0].expected, ipci_deadline_ns(slice_ns));
 	else if (quiet)
@@ -367,6 +391,8 @@ static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spi
 		if (r == IPCI_LOOK_NOTHING) {
 			/* A peer that waits for room must not wait for the end of this spin. */
 			rest(loop);
+			if (loop->wakes_due)
+				ipci_loop_send_wakes(loop);
 			ipci_spin_yield(spun_ns);
 		}
 		r = look_around(loop);

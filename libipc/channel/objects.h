@@ -153,7 +153,9 @@ struct ipc_channel {
 
 	struct ipci_half own;
 	int bell;
+	bool bell_named; /* the peer was told to ring it since it was last drained */
 	struct ipci_source bell_source;
+	struct ipci_source word_source; /* the peer's bell_frames, on a loop that can await words */
 	int16_t *methods; /* server: the client's method id to ours, or IPCI_METHOD_… */
 	uint32_t n_methods;
 
@@ -173,6 +175,7 @@ struct ipc_channel {
 
 	struct ipci_list link;	   /* in loop->channels */
 	struct ipci_list hot_link; /* in loop->hot */
+	struct ipci_list owing;	   /* in loop->owing */
 	struct ipci_list ready;	   /* in loop->ready_channels */
 };
 
@@ -214,7 +217,18 @@ struct ipc_loop {
 	struct ipc_call *ended;	      /* client's, its info readable during this turn */
 	struct ipc_call *fresh;	      /* server's, delivered in this turn */
 	struct ipc_channel *departed; /* server's, its loss was reported in this turn */
+	/* What the next turn begins with, beside the above: any of these. */
+	union {
+		struct {
+			bool departing; /* there is a departed */
+			bool wakes_due; /* channels owe wakes, or wakes were collected */
+		};
+		uint16_t aside;
+	};
 
+	bool batch_wakes;	/* IPC_LOOP_BATCH_WAKES */
+	bool collecting;	/* wakes are collected just now */
+	struct ipci_list owing; /* channels with wake_owed, since IPC_MORE */
 	struct ipci_list hot;
 	struct ipci_list channels;
 	struct ipci_list servers;
@@ -268,7 +282,8 @@ void ipci_inbox_free_if_idle(struct ipci_inbox *inbox);
 /* loop.c, next.c */
 void ipci_loop_free_rest(struct ipc_loop *loop); /* once nothing is kept any more */
 int ipci_loop_poll(struct ipc_loop *loop,
-		   uint64_t timeout_ns); /* one wait of the poller, worked off */
+		   uint64_t timeout_ns);	  /* one wait of the poller, worked off */
+void ipci_loop_send_wakes(struct ipc_loop *loop); /* all that were put off, together */
 
 /* call.c */
 void ipci_call_free(struct ipc_call *call);
@@ -294,6 +309,7 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 		       const char *text);
 void ipci_channel_free_if_idle(struct ipc_channel *channel);
 void ipci_channel_set_hot(struct ipc_channel *channel);
+void ipci_channel_owe_wake(struct ipc_channel *channel);
 void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word);
 void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents);
 void ipci_channel_discard(struct ipc_channel *channel);

@@ -42,6 +42,8 @@ static int sleep_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 	int r = 0;
 
 	ipci_channel_give_back(channel);
+	if (channel->loop->wakes_due)
+		ipci_loop_send_wakes(channel->loop);
 	bell = ipci_bell_frames(channel->tx.peer);
 	ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
 	if (no_frames(channel)) {
@@ -271,7 +273,10 @@ static int sleep_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uin
 	if (slice_ns == 0)
 		return -ETIMEDOUT;
 	ipci_channel_give_back(channel);
+	if (channel->loop->wakes_due)
+		ipci_loop_send_wakes(channel->loop);
 	(void)ipci_bell_drain(channel->bell);
+	channel->bell_named = true;
 	ipci_sleep_arm(&channel->sleep, channel->tx.own, frames | IPCI_WANT_SPACE_BELL);
 	if (has_what_is_wanted(channel, frame_bytes) == 0 && (!frames || no_frames(channel))) {
 		channel->n_sleeps++;

@@ -11,7 +11,7 @@
 void ipci_turn_end_borrow(struct ipc_loop *loop);
 void ipci_turn_end_call(struct ipc_loop *loop);
 void ipci_turn_settle_fresh(struct ipc_loop *loop);
-void ipci_turn_end_channel(struct ipc_loop *loop);
+void ipci_turn_aside(struct ipc_loop *loop);
 
 /* Called first by everything that receives. */
 static inline void ipci_turn_begin(struct ipc_loop *loop)
@@ -23,8 +23,8 @@ static inline void ipci_turn_begin(struct ipc_loop *loop)
 		ipci_turn_end_call(loop);
 	if (loop->fresh)
 		ipci_turn_settle_fresh(loop);
-	if (__builtin_expect(loop->departed != NULL, 0))
-		ipci_turn_end_channel(loop);
+	if (__builtin_expect(loop->aside != 0, 0))
+		ipci_turn_aside(loop);
 }
 
 #endif

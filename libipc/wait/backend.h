@@ -24,13 +24,28 @@ struct ipci_backend {
 	 */
 	int (*wait)(struct ipci_loop *loop, struct ipci_ready *ready, unsigned n_ready,
 		    uint64_t until_ns);
+	/* Of words; NULL where the backend has none of it, and then it never sees them. */
+	bool (*has_words)(const struct ipci_loop *loop);
+	int (*await)(struct ipci_loop *loop, struct ipci_source *source);
+	/*
+	 * Sends loop->wakes, all in one system call, and empties them. -errno where it cannot: then
+	 * some of them may have been sent. A backend that has this also sends them in its wait.
+	 */
+	int (*wake)(struct ipci_loop *loop);
+};
+
+struct ipci_wake {
+	_Atomic uint32_t *word; /* or NULL */
+	int fd;			/* or negative */
 };
 
 struct ipci_loop {
 	const struct ipci_backend *backend;
 	void *state;	   /* the backend's own */
-	int fd;		   /* what a host polls */
-	bool any;	   /* the backend may still change */
+	int fd;		   /* the backend's, pollable */
+	int host_fd;	   /* what a host was given in its place, or -EBADF: an epoll around it */
+	bool any;	   /* the backend may still change for the better */
+	bool stranded;	   /* words were awaited when it changed: they are reported, see loop.c */
 	unsigned n_sleeps; /* until that is decided */
 	bool forked;	   /* this is a child's copy */
 	struct ipci_list link;
@@ -38,7 +53,12 @@ struct ipci_loop {
 	struct ipci_source timer;
 	uint64_t deadline_ns;
 	uint64_t armed_ns; /* what the timer is set to: never later than the deadline */
+	struct ipci_wake wakes[IPCI_LOOP_WAKES_MAX];
+	unsigned n_wakes;
 };
+
+/* loop.c: sends loop->wakes one by one, and empties them. */
+void ipci_wakes_send(struct ipci_loop *loop);
 
 extern const struct ipci_backend ipci_backend_epoll, ipci_backend_uring;
 

@@ -19,6 +19,14 @@
  * queue, the last completion is held: seen, but not given back until the next wait. So the fd stays
  * readable until a wait has found nothing more.
  *
+ * A word's watch is a futex wait. It is reported once, and then lies idle, in none of the four, until
+ * the word is awaited again. One that is in flight still, when its word is awaited anew, serves as
+ * it is: whatever value it was begun with, it is queued in the kernel and completes at the next
+ * wake, or it has completed. Where it is armed again it is with the newest expected value, so that
+ * a wake that came between is seen in the word.
+ *
+ * Collected wakes go out with what a wait submits.
+ *
  * A removed source's watch lives on, without its source, until the completion that the kernel owes
  * it has come: late ones find nobody. Nothing here depends on which thread submitted; when that
  * thread has ended, the kernel completes its polls with ECANCELED as they trigger, and they are
@@ -28,10 +36,13 @@
 #include <liburing.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "backend.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "futex.h"
+#include "uring-futex.h"
 
 #define SQ_ENTRIES 64u
 #define CQ_ENTRIES 1024u /* beyond them the kernel keeps completions itself (NODROP) */
@@ -39,10 +50,12 @@
 #define FEATURES (IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG)
 
 struct watch {
-	struct ipci_list link; /* on todo, on the queue, or on neither */
+	struct ipci_list
+		link; /* on todo, on the queue, or on neither: in flight, or an idle word */
 	struct ipci_list all;
 	struct ipci_source *source; /* NULL: removed */
 	bool in_flight;		    /* the kernel owes a completion */
+	bool is_word;		    /* a futex wait, not a poll */
 	int proxy;		    /* an epoll fd that is polled instead, or -EBADF */
 };
 
@@ -54,6 +67,10 @@ struct uring {
 	unsigned n_held; /* 0 or 1 completions seen and not given back */
 	unsigned n_lost; /* completions the kernel had no memory for, as far as made good */
 	int error;	 /* why a completion could not be understood */
+	bool has_words;	 /* futex waits work */
+	bool skips;	 /* what succeeds can go without a completion */
+	/* For the first such wait; here, since it may be in flight until the ring goes. */
+	_Atomic uint32_t first_word;
 };
 
 static struct watch *watch_of_link(struct ipci_list *link)
@@ -68,6 +85,7 @@ static struct watch *watch_new(struct uring *u, struct ipci_source *source)
 	if (!watch)
 		return NULL;
 	watch->source = source;
+	watch->is_word = source->word != NULL;
 	watch->proxy = -EBADF;
 	ipci_list_append(&u->todo, &watch->link);
 	ipci_list_append(&u->all, &watch->all);
@@ -121,6 +139,16 @@ static int result(struct watch *watch, int res)
 	return revents ? revents : use_proxy(watch);
 }
 
+/* The same of a word. Where the kernel cannot, nothing awaits a word any more. */
+static int word_result(struct uring *u, int res)
+{
+	if (res == -ECANCELED)
+		return 0;
+	if (res != 0 && res != -EAGAIN)
+		u->has_words = false;
+	return EPOLLIN;
+}
+
 /* One completion. True if it is a report, written to *ready; @ready is NULL where nothing is
  * reported. */
 static bool complete(struct uring *u, const struct io_uring_cqe *cqe, struct ipci_ready *ready)
@@ -128,19 +156,21 @@ static bool complete(struct uring *u, const struct io_uring_cqe *cqe, struct ipc
 	struct watch *watch = io_uring_cqe_get_data(cqe);
 	int r;
 
-	if (!watch) /* a cancellation's own */
+	if (!watch) /* a cancellation's own, or a wake's */
 		return false;
 	watch->in_flight = false;
 	if (!watch->source) {
 		watch_free(watch);
 		return false;
 	}
-	r = result(watch, cqe->res);
+	r = watch->is_word ? word_result(u, cqe->res) : result(watch, cqe->res);
 	if (r < 0)
 		u->error = r;
-	move_to(r > 0 && !ready ? &u->queue : &u->todo, watch);
+	if (r <= 0 || !ready || !watch->is_word)
+		move_to(r > 0 && !ready ? &u->queue : &u->todo, watch);
 	if (r <= 0 || !ready)
 		return false;
+	watch->source->awaited = false;
 	*ready = (struct ipci_ready){watch->source, (uint32_t)r};
 	return true;
 }
@@ -205,17 +235,19 @@ static int prepare(struct uring *u, struct watch *watch)
 	if (!sqe)
 		return -ENOMEM;
 	ipci_list_remove(&watch->link);
-	if (watch->source) {
-		if (watch->proxy >= 0)
-			io_uring_prep_poll_add(sqe, watch->proxy, EPOLLIN);
-		else
-			io_uring_prep_poll_add(sqe, watch->source->fd, watch->source->events);
-		io_uring_sqe_set_data(sqe, watch);
-		watch->in_flight = true;
-	} else {
-		io_uring_prep_poll_remove(sqe, (uintptr_t)watch);
+	if (!watch->source) {
+		io_uring_prep_cancel(sqe, watch, 0);
 		io_uring_sqe_set_data(sqe, NULL);
+		return 0;
 	}
+	if (watch->is_word)
+		ipci_prep_futex_wait(sqe, watch->source->word, watch->source->expected);
+	else if (watch->proxy >= 0)
+		io_uring_prep_poll_add(sqe, watch->proxy, EPOLLIN);
+	else
+		io_uring_prep_poll_add(sqe, watch->source->fd, watch->source->events);
+	io_uring_sqe_set_data(sqe, watch);
+	watch->in_flight = true;
 	return 0;
 }
 
@@ -240,6 +272,84 @@ static int prepare_all(struct uring *u, unsigned n_ready)
 	while (r == 0 && !ipci_list_empty(&u->todo))
 		r = prepare_first(u, &u->todo);
 	return r;
+}
+
+/* ── wakes ── */
+
+static int prepare_wake(struct uring *u, const struct ipci_wake *wake)
+{
+	struct io_uring_sqe *sqe;
+	int r = make_room(u);
+
+	if (r < 0)
+		return r;
+	sqe = io_uring_get_sqe(&u->ring);
+	if (!sqe)
+		return -ENOMEM;
+	if (wake->word)
+		ipci_prep_futex_wake(sqe, wake->word);
+	else
+		io_uring_prep_send(sqe, wake->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	io_uring_sqe_set_data(sqe, NULL);
+	if (u->skips)
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	return 0;
+}
+
+/* Those of words go the direct way where this kernel's rings know no futexes. */
+static int prepare_wakes(struct uring *u, const struct ipci_loop *loop)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < loop->n_wakes; i++) {
+		struct ipci_wake bell = {.fd = loop->wakes[i].fd};
+		struct ipci_wake word = {.word = loop->wakes[i].word, .fd = -EBADF};
+
+		if (word.word && u->has_words)
+			r = prepare_wake(u, &word);
+		else if (word.word)
+			(void)ipci_futex_wake(loop->wakes[i].word);
+		if (r == 0 && bell.fd >= 0)
+			r = prepare_wake(u, &bell);
+	}
+	return r;
+}
+
+/*
+ * After prepare_wakes() and a submission: all went, or the rest is taken back, since what a wake
+ * names does not stay until a later one. Nothing else is lost: its own waits are the kernel's or
+ * ours to submit again.
+ */
+static int settle_wakes(struct uring *u, struct ipci_loop *loop)
+{
+	const struct io_uring_sq *sq = &u->ring.sq;
+	unsigned n_left = io_uring_sq_ready(&u->ring), n_taken_back = 0;
+
+	for (unsigned i = sq->sqe_tail - n_left; i != sq->sqe_tail; i++) {
+		struct io_uring_sqe *sqe = &sq->sqes[i & sq->ring_mask];
+
+		if (sqe->opcode != IORING_OP_SEND && sqe->opcode != IPCI_OP_FUTEX_WAKE)
+			continue;
+		io_uring_prep_nop(sqe);
+		io_uring_sqe_set_data(sqe, NULL);
+		n_taken_back++;
+	}
+	if (n_taken_back)
+		return -ENOMEM;
+	loop->n_wakes = 0;
+	return 0;
+}
+
+static int uring_wake(struct ipci_loop *loop)
+{
+	struct uring *u = loop->state;
+	int r = prepare_wakes(u, loop);
+	int settled;
+
+	if (r == 0)
+		r = submit(u);
+	settled = settle_wakes(u, loop);
+	return r < 0 ? r : settled;
 }
 
 /*
@@ -324,10 +434,14 @@ static int uring_wait(struct ipci_loop *loop, struct ipci_ready *ready, unsigned
 
 		(void)collect(u, NULL, 0);
 		r = make_good(u);
+		if (r == 0 && loop->n_wakes)
+			r = prepare_wakes(u, loop);
 		if (r == 0)
 			r = prepare_all(u, n_ready);
 		if (r == 0)
 			r = enter(u, ipci_list_empty(&u->queue) ? remaining : 0);
+		if (loop->n_wakes && settle_wakes(u, loop) < 0)
+			ipci_wakes_send(loop);
 		if (r < 0)
 			return r;
 		n = collect(u, ready, n_ready);
@@ -346,16 +460,16 @@ static int uring_add(struct ipci_loop *loop, struct ipci_source *source)
 {
 	struct uring *u = loop->state;
 	struct epoll_event event = {.events = source->events};
-	_cleanup_(closep) int probe = epoll_create1(EPOLL_CLOEXEC);
 	struct watch *watch;
 
-	/* io_uring finds every file ready that cannot be polled; epoll knows, and says at once what
-	 * is wrong. */
-	if (probe < 0)
-		return -errno;
-	if (probe == source->fd) /* so that was free */
-		return -EBADF;
-	if (epoll_ctl(probe, EPOLL_CTL_ADD, source->fd, &event) < 0)
+	/* One that is not awaited has no watch yet. */
+	if (source->word)
+		return 0;
+	/*
+	 * io_uring finds every file ready that cannot be polled; epoll knows. It looks at the file
+	 * before it finds out that a ring is no epoll.
+	 */
+	if (epoll_ctl(u->ring.ring_fd, EPOLL_CTL_ADD, source->fd, &event) < 0 && errno != EINVAL)
 		return -errno;
 	watch = watch_new(u, source);
 	if (!watch)
@@ -385,12 +499,37 @@ static int uring_modify(struct ipci_loop *loop, struct ipci_source *source, uint
 	return 0;
 }
 
+static bool uring_has_words(const struct ipci_loop *loop)
+{
+	const struct uring *u = loop->state;
+
+	return u->has_words;
+}
+
+static int uring_await(struct ipci_loop *loop, struct ipci_source *source)
+{
+	struct uring *u = loop->state;
+	struct watch *watch = source->watch;
+
+	if (!watch) {
+		source->watch = watch_new(u, source);
+		return source->watch ? 0 : -ENOMEM;
+	}
+	/* In flight it serves as it is; in the queue its turn comes; else it is idle. */
+	if (!watch->in_flight && ipci_list_empty(&watch->link))
+		ipci_list_append(&u->todo, &watch->link);
+	return 0;
+}
+
 static void uring_remove(struct ipci_loop *loop, struct ipci_source *source)
 {
 	struct uring *u = loop->state;
 	struct watch *watch = source->watch;
-	int r = make_room(u);
+	int r;
 
+	if (!watch)
+		return;
+	r = make_room(u);
 	/* Its completion may be here already. */
 	(void)collect(u, NULL, 0);
 	source->watch = NULL;
@@ -399,11 +538,34 @@ static void uring_remove(struct ipci_loop *loop, struct ipci_source *source)
 		watch_free(watch);
 		return;
 	}
-	/* At once, since a poll in flight keeps the file open; where that fails, the next wait
-	 * tries again. */
+	/* At once, since a poll in flight keeps the file open, and the memory of a word may be
+	 * unmapped next; where that fails, the next wait tries again. */
 	ipci_list_append(&u->todo, &watch->link);
 	if (r == 0 && prepare(u, watch) == 0)
 		(void)submit(u);
+}
+
+static int submit_one(struct io_uring *ring)
+{
+	int r = io_uring_submit(ring);
+
+	return r < 0 ? r : r == 1 ? 0 : -ENOSYS;
+}
+
+/* Takes the next completion, which is there or comes at once. Its result, or -ENOSYS. */
+static int next_result(struct io_uring *ring)
+{
+	struct __kernel_timespec timeout = {.tv_sec = 1};
+	struct io_uring_cqe *cqe;
+	int r = -EINTR;
+
+	for (int i = 0; i < SUBMIT_TRIES && r == -EINTR; i++)
+		r = io_uring_wait_cqe_timeout(ring, &cqe, &timeout);
+	if (r < 0)
+		return -ENOSYS;
+	r = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return r;
 }
 
 /* Can it be entered too? A filter may let a ring be made and then refuse its use. */
@@ -417,7 +579,33 @@ static int prove(struct io_uring *ring)
 	io_uring_prep_nop(sqe);
 	io_uring_sqe_set_data(sqe, NULL);
 	r = io_uring_submit(ring);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : next_result(ring);
+}
+
+/* A futex wait that waits, and a wake that ends it: a kernel before 6.7 knows neither. */
+static bool prove_words(struct uring *u)
+{
+	struct io_uring *ring = &u->ring;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	int woken, waited;
+
+	if (!sqe)
+		return false;
+	ipci_prep_futex_wait(sqe, &u->first_word, 0);
+	io_uring_sqe_set_data(sqe, NULL);
+	if (submit_one(ring) < 0 || io_uring_cq_ready(ring) > 0)
+		return false;
+	sqe = io_uring_get_sqe(ring);
+	if (!sqe)
+		return false;
+	ipci_prep_futex_wake(sqe, &u->first_word);
+	io_uring_sqe_set_data(sqe, NULL);
+	if (submit_one(ring) < 0)
+		return false;
+	/* In either order. */
+	woken = next_result(ring);
+	waited = next_result(ring);
+	return woken >= 0 && waited >= 0 && woken + waited == 1;
 }
 
 static int uring_open(struct ipci_loop *loop)
@@ -441,6 +629,8 @@ static int uring_open(struct ipci_loop *loop)
 		io_uring_queue_exit(&u->ring);
 		return r;
 	}
+	u->has_words = prove_words(u);
+	u->skips = (params.features & IORING_FEAT_CQE_SKIP) != 0;
 	ipci_list_init(&u->todo);
 	ipci_list_init(&u->queue);
 	ipci_list_init(&u->all);
@@ -469,4 +659,7 @@ const struct ipci_backend ipci_backend_uring = {
 	.modify = uring_modify,
 	.remove = uring_remove,
 	.wait = uring_wait,
+	.has_words = uring_has_words,
+	.await = uring_await,
+	.wake = uring_wake,
 };

@@ -17,11 +17,14 @@
  *
  * IPCI_LOOP_ANY is epoll where a host polls ipci_loop_fd(): io_uring would make the host's own
  * epoll_wait(2) return EINTR with every event. Where the program sleeps in ipci_loop_wait() it
- * becomes io_uring after a few waits, unless that is refused.
+ * becomes io_uring after a few waits, unless that is refused. A loop on io_uring, asked for or not,
+ * becomes epoll for good when the kernel refuses it later, or has no memory for it.
  */
 #ifndef IPCI_WAIT_LOOP_H
 #define IPCI_WAIT_LOOP_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "list.h"
@@ -34,14 +37,18 @@ enum ipci_loop_backend {
 	IPCI_LOOP_URING,
 };
 
+/* Waits for a descriptor; or, where @word is set, for that: see ipci_loop_await(). */
 struct ipci_source {
 	int fd;		 /* the caller's; open until removed; in one source of a loop */
 	uint32_t events; /* EPOLLIN, EPOLLOUT, EPOLLRDHUP …; EPOLLERR and EPOLLHUP always */
+	const _Atomic uint32_t *word; /* NULL; or a futex word, mapped until removed */
 	void *user;
 	/* private to the loop */
 	struct ipci_loop *loop; /* NULL: not added */
 	struct ipci_list link;
-	void *watch; /* the backend's own part of it */
+	uint32_t expected; /* of the word */
+	bool awaited;	   /* the word, and not reported since */
+	void *watch;	   /* the backend's own part of it */
 };
 
 struct ipci_ready {
@@ -71,6 +78,32 @@ int ipci_loop_modify(struct ipci_loop *loop, struct ipci_source *source, uint32_
  * is not added is fine.
  */
 void ipci_loop_remove(struct ipci_loop *loop, struct ipci_source *source);
+
+/*
+ * Can words be awaited? On io_uring with Linux 6.7 and later, which is tried by a wait and a wake;
+ * not on epoll. What it says may change with each wait.
+ */
+bool ipci_loop_has_words(const struct ipci_loop *loop);
+
+/*
+ * From the next wait on, until reported once, with EPOLLIN: @source, added before, is ready when
+ * its word is another than @expected, or was woken by a futex wake after this call. It may also be
+ * reported for no reason, as when the loop becomes another. Awaiting it again before it was
+ * reported costs nothing, and changes @expected. 0; -EOPNOTSUPP where ipci_loop_has_words() is
+ * false; -ENOMEM; -ECHILD.
+ */
+int ipci_loop_await(struct ipci_loop *loop, struct ipci_source *source, uint32_t expected);
+
+/*
+ * A wake for later: of those who sleep on the futex @word, where that is not NULL, and of the other
+ * end of the bell @fd, where that is not negative. All that were collected go out together in
+ * ipci_loop_wait(), before it sleeps, in ipci_loop_flush_wakes(), or when there are
+ * IPCI_LOOP_WAKES_MAX: one system call on io_uring, one a wake on epoll. Until then the caller
+ * keeps the word mapped and the bell open.
+ */
+#define IPCI_LOOP_WAKES_MAX 32u
+void ipci_loop_wake_later(struct ipci_loop *loop, _Atomic uint32_t *word, int fd);
+void ipci_loop_flush_wakes(struct ipci_loop *loop);
 
 /*
  * The one deadline: absolute CLOCK_MONOTONIC, IPCI_NEVER for none. Makes ipci_loop_fd() readable

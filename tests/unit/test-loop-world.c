@@ -12,6 +12,7 @@
 #include "bell.h"
 #include "cleanup.h"
 #include "loop-case.h"
+#include "loop-child.h"
 
 static void on_signal(int number)
 {
@@ -143,21 +144,6 @@ CASE(no_event_of_another_thread_is_lost_to_a_host)
 }
 
 /* What a child found out: its exit status is the line at which it found otherwise, or 0. */
-#define CHILD_ASSERT(condition)                                                                    \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			_exit(__LINE__ % 255 + 1);                                                 \
-	} while (0)
-
-static void assert_child_succeeds(pid_t child)
-{
-	int status;
-
-	cr_assert_gt(child, 0);
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x", status);
-}
-
 CASE(a_forked_child_is_told_so_and_its_parent_not_disturbed)
 {
 	struct ipci_source *source = event_source(loop, 1), another = *source;
@@ -262,19 +248,6 @@ Test(loop_any, becomes_io_uring_where_it_sleeps_and_epoll_where_it_is_hosted, .t
 	cr_assert(readable(fd, -1));
 	source_free(source);
 	ipci_loop_free(loop);
-}
-
-static int refuse(int syscall_number, int error)
-{
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int r = filter ? seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), syscall_number,
-					  0)
-		       : -ENOMEM;
-
-	if (r == 0)
-		r = seccomp_load(filter);
-	seccomp_release(filter);
-	return r;
 }
 
 /* As in a container whose profile refuses io_uring. */
