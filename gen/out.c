@@ -160,7 +160,9 @@ int ipci_out_finish(struct ipci_out *out)
 {
 	if (out->err)
 		return out->err;
-	qsort(out->defined, out->n_defined, sizeof(*out->defined), by_name);
+	/* An empty schema defines nothing. */
+	if (out->n_defined)
+		qsort(out->defined, out->n_defined, sizeof(*out->defined), by_name);
 	for (size_t i = 0; i < out->n_defined; i++) {
 		const struct ipci_defined *d = &out->defined[i];
 
