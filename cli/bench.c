@@ -4,32 +4,41 @@
 
 #include "command.h"
 
-static const char usage[] =
-	"Usage: ipc bench rtt  [OPTION]...\n"
-	"       ipc bench open [OPTION]...\n"
-	"Measures libipc between two processes and through a broker of its own, "
-	"which it starts.\n"
-	"\n"
-	"  rtt     a call there and back, beside the machine's own limit\n"
-	"  open    opening and closing a channel\n"
-	"\n"
-	"\"ipc bench rtt --help\" and \"ipc bench open --help\" say more.\n";
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *what;
+} benches[] = {
+	{"rtt", command_bench_rtt, "a call there and back, beside the machine's own limit"},
+	{"wake", command_bench_wake, "the same asleep, and how long it takes to wake somebody"},
+	{"open", command_bench_open, "opening and closing a channel"},
+};
+#define N_BENCHES (sizeof(benches) / sizeof(*benches))
+
+static void print_usage(void)
+{
+	puts("Usage: ipc bench BENCH [OPTION]...\n"
+	     "Measures libipc between processes and through a broker of its own, which it "
+	     "starts.\n");
+	for (size_t i = 0; i < N_BENCHES; i++)
+		printf("  %-8s%s\n", benches[i].name, benches[i].what);
+	puts("\n\"ipc bench BENCH --help\" says more.");
+}
 
 int command_bench(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 
-	if (strcmp(what, "rtt") == 0)
-		return command_bench_rtt(argc - 1, argv + 1);
-	if (strcmp(what, "open") == 0)
-		return command_bench_open(argc - 1, argv + 1);
+	for (size_t i = 0; i < N_BENCHES; i++)
+		if (strcmp(what, benches[i].name) == 0)
+			return benches[i].run(argc - 1, argv + 1);
 	if (strcmp(what, "--help") == 0 || strcmp(what, "help") == 0) {
-		fputs(usage, stdout);
+		print_usage();
 		return command_flush(STATUS_OK);
 	}
 	if (argc > 1)
 		fprintf(stderr, "ipc: no bench \"%s\"\n", what);
 	else
-		fputs("ipc: say which bench: rtt or open\n", stderr);
+		fputs("ipc: say which bench\n", stderr);
 	return command_usage("ipc bench");
 }

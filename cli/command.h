@@ -15,6 +15,7 @@ enum command_status {
 /* argv[0] is the subcommand's name. */
 int command_bench(int argc, char **argv);
 int command_bench_rtt(int argc, char **argv);
+int command_bench_wake(int argc, char **argv);
 int command_bench_open(int argc, char **argv);
 
 /* A whole number from @min to @max. 0, or -EINVAL after a line on stderr that names @option. */

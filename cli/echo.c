@@ -6,23 +6,29 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cpus.h"
 #include "payload.h"
-
-enum {
-	METHOD_ECHO = 0,
-	METHOD_RAW = 1,
-};
+#include "rounds.h"
 
 static const struct ipc_method methods[] = {
-	{.name = "Echo", .id = METHOD_ECHO},
-	{.name = "Raw", .id = METHOD_RAW},
+	{.name = "Echo", .id = ECHO_ECHO},   {.name = "Play", .id = ECHO_PLAY},
+	{.name = "Stamp", .id = ECHO_STAMP}, {.name = "Sum", .id = ECHO_SUM},
+	{.name = "Flood", .id = ECHO_FLOOD}, {.name = "Polite", .id = ECHO_POLITE},
 };
 
 static const struct ipc_service service = {
 	.name = ECHO_SERVICE,
 	.methods = methods,
-	.n_methods = sizeof(methods) / sizeof(*methods),
+	.n_methods = ECHO_N_METHODS,
+};
+
+struct command {
+	uint32_t what, n;
+};
+
+struct stamps {
+	uint64_t took_ns, sent_ns;
 };
 
 int echo_facts(ipc_channel *channel, struct echo_facts *ret)
@@ -51,27 +57,85 @@ static int answer_echo(const struct ipc_event *event)
 	return ipc_commit(event->call, bytes, IPC_LAST);
 }
 
-static int answer_raw(const struct ipc_event *event, struct raw *raw)
+static int answer_with(ipc_call *call, const void *data, size_t bytes)
 {
-	struct echo_facts facts;
 	struct ipc_room room;
-	uint32_t n;
-	int r;
+	int r = ipc_reserve(call, bytes, 0, &room);
 
-	if (!raw || event->msg.size_bytes != sizeof(n))
-		return ipc_fail(event->call, IPC_INVALID_ARGUMENT, NULL);
-	memcpy(&n, event->msg.data, sizeof(n));
-	r = echo_facts(event->channel, &facts);
-	if (r == 0)
-		r = ipc_reserve(event->call, sizeof(facts), 0, &room);
 	if (r < 0)
 		return r;
-	memcpy(room.data, &facts, sizeof(facts));
-	r = ipc_commit(event->call, sizeof(facts), IPC_LAST);
-	return r < 0 ? r : raw_echo(raw, n & ~ECHO_RAW_LATE, n & ECHO_RAW_LATE);
+	memcpy(room.data, data, bytes);
+	return ipc_commit(call, bytes, IPC_LAST);
 }
 
-static int serve_forever(ipc_loop *loop, struct raw *raw)
+static int answer_play(const struct ipc_event *event, const struct echo_server *server)
+{
+	struct command command;
+	struct echo_facts facts;
+	int r;
+
+	if (event->msg.size_bytes != sizeof(command))
+		return ipc_fail(event->call, IPC_INVALID_ARGUMENT, NULL);
+	memcpy(&command, event->msg.data, sizeof(command));
+	r = echo_facts(event->channel, &facts);
+	if (r == 0)
+		r = answer_with(event->call, &facts, sizeof(facts));
+	if (r < 0 || command.n == 0 || !server->play)
+		return r;
+	return server->play(server->play_context, command.what, command.n);
+}
+
+static int answer_stamp(const struct ipc_event *event)
+{
+	uint64_t now_ns = ipci_now_ns(), sent_ns;
+	struct stamps stamps;
+
+	if (event->msg.size_bytes != sizeof(sent_ns))
+		return ipc_fail(event->call, IPC_INVALID_ARGUMENT, NULL);
+	memcpy(&sent_ns, event->msg.data, sizeof(sent_ns));
+	stamps = (struct stamps){now_ns - sent_ns, ipci_now_ns()};
+	return answer_with(event->call, &stamps, sizeof(stamps));
+}
+
+static int answer_sum(const struct ipc_event *event)
+{
+	uint64_t sum = payload_sum(event->msg.data, event->msg.size_bytes);
+
+	return answer_with(event->call, &sum, sizeof(sum));
+}
+
+static int answer_flood(const struct ipc_event *event, const struct echo_server *server)
+{
+	uint64_t n;
+
+	if (!server->n_flood)
+		return ipc_fail(event->call, IPC_FAILED_PRECONDITION, NULL);
+	/* Relaxed: a count whose only writer is this thread. */
+	n = atomic_load_explicit(server->n_flood, memory_order_relaxed);
+	if (event->method == ECHO_POLITE)
+		return answer_with(event->call, &n, sizeof(n));
+	atomic_store_explicit(server->n_flood, n + 1, memory_order_relaxed);
+	return answer_with(event->call, &n, 0);
+}
+
+static int answer(const struct ipc_event *event, const struct echo_server *server)
+{
+	switch (event->method) {
+	case ECHO_PLAY:
+		return answer_play(event, server);
+	case ECHO_STAMP:
+		return answer_stamp(event);
+	case ECHO_SUM:
+		return answer_sum(event);
+	case ECHO_FLOOD:
+	case ECHO_POLITE:
+		return answer_flood(event, server);
+	default:
+		return ipc_fail(event->call, IPC_UNIMPLEMENTED, NULL);
+	}
+}
+
+static int serve_forever(ipc_loop *loop, const struct echo_server *server)
 {
 	struct ipc_event event;
 
@@ -79,8 +143,8 @@ static int serve_forever(ipc_loop *loop, struct raw *raw)
 		int r = ipc_loop_next(loop, &event, -1);
 
 		if (r == 1 && event.kind == IPC_EVENT_REQUEST) {
-			r = event.method == METHOD_ECHO ? answer_echo(&event)
-							: answer_raw(&event, raw);
+			r = event.method == ECHO_ECHO ? answer_echo(&event)
+						      : answer(&event, server);
 			/* The client may be gone; the call is over then all the same. */
 			if (r == -EPIPE)
 				r = ipc_fail(event.call, IPC_UNAVAILABLE, NULL);
@@ -96,23 +160,26 @@ int echo_serve(const char *socket, void *context)
 	const struct ipc_loop_opts opts = {.size = sizeof(opts),
 					   .wait = server->wait,
 					   .broker = socket};
+	const struct ipc_serve_opts serve_opts = {.size = sizeof(serve_opts),
+						  .max_calls = server->max_calls,
+						  .ring_bytes = server->ring_bytes};
 	struct ipci_error error = {};
 	ipc_server *offered;
 	ipc_loop *loop = NULL;
-	int r = cpus_pin(server->cpu, &error);
+	int r = ipc_loop_new(&loop, &opts);
 
+	if (r < 0)
+		(void)ipci_error_set(&error, r, "%s", ipc_loop_error(NULL));
+	/* Only now: a loop that is made on one CPU of one does not spin. */
+	if (r == 0)
+		r = cpus_pin(server->cpu, &error);
 	if (r == 0) {
-		r = ipc_loop_new(&loop, &opts);
-		if (r < 0)
-			(void)ipci_error_set(&error, r, "%s", ipc_loop_error(NULL));
-	}
-	if (r == 0) {
-		r = ipc_serve(loop, &service, NULL, &offered);
+		r = ipc_serve(loop, &service, &serve_opts, &offered);
 		if (r < 0)
 			(void)ipci_error_set(&error, r, "%s", ipc_loop_error(loop));
 	}
 	if (r == 0) {
-		r = serve_forever(loop, server->raw);
+		r = serve_forever(loop, server);
 		(void)ipci_error_set(&error, r, "%s", strerror(-r));
 	}
 	fprintf(stderr, "ipc: the server: %s\n", error.text);
@@ -130,9 +197,10 @@ int echo_connect(const char *socket, enum ipc_wait wait, ipc_loop **ret, struct 
 	return r < 0 ? ipci_error_set(error, r, "%s", ipc_loop_error(NULL)) : 0;
 }
 
-int echo_open(ipc_loop *loop, ipc_channel **ret, struct ipci_error *error)
+int echo_open(ipc_loop *loop, const struct ipc_open_opts *opts, ipc_channel **ret,
+	      struct ipci_error *error)
 {
-	int r = ipc_open(loop, &service, NULL, ret);
+	int r = ipc_open(loop, &service, opts, ret);
 
 	return r < 0 ? ipci_error_set(error, r, "%s", ipc_loop_error(loop)) : 0;
 }
@@ -142,7 +210,7 @@ int echo_call(ipc_channel *channel, size_t bytes, uint64_t seed)
 	struct ipc_room room;
 	struct ipc_msg msg;
 	ipc_call *call;
-	int r = ipc_begin(channel, METHOD_ECHO, bytes, NULL, &call, &room);
+	int r = ipc_begin(channel, ECHO_ECHO, bytes, NULL, &call, &room);
 
 	if (r < 0)
 		return r;
@@ -156,21 +224,53 @@ int echo_call(ipc_channel *channel, size_t bytes, uint64_t seed)
 	return 0;
 }
 
-int echo_raw(ipc_channel *channel, uint32_t n, struct echo_facts *ret)
+/* Asks with the bytes of one thing, and is answered with those of another. */
+static int ask(ipc_channel *channel, enum echo_method method, const void *data, size_t bytes,
+	       void *ret, size_t ret_bytes)
 {
 	struct ipc_room room;
 	struct ipc_msg msg;
 	ipc_call *call;
-	int r = ipc_begin(channel, METHOD_RAW, sizeof(n), NULL, &call, &room);
+	int r = ipc_begin(channel, method, bytes, NULL, &call, &room);
 
 	if (r < 0)
 		return r;
-	memcpy(room.data, &n, sizeof(n));
-	r = ipc_transact(call, sizeof(n), &msg);
+	memcpy(room.data, data, bytes);
+	r = ipc_transact(call, bytes, &msg);
 	if (r != 0)
 		return r;
-	if (msg.size_bytes != sizeof(*ret))
+	if (msg.size_bytes != ret_bytes)
 		return -EBADMSG;
-	memcpy(ret, msg.data, sizeof(*ret));
+	memcpy(ret, msg.data, ret_bytes);
 	return 0;
+}
+
+int echo_play(ipc_channel *channel, uint32_t what, uint32_t n, struct echo_facts *ret)
+{
+	const struct command command = {what, n};
+
+	return ask(channel, ECHO_PLAY, &command, sizeof(command), ret, sizeof(*ret));
+}
+
+int echo_stamp(ipc_channel *channel, struct histogram *one_way)
+{
+	uint64_t sent_ns = ipci_now_ns();
+	struct stamps stamps;
+	int r = ask(channel, ECHO_STAMP, &sent_ns, sizeof(sent_ns), &stamps, sizeof(stamps));
+
+	if (r != 0)
+		return r;
+	histogram_add(one_way, stamps.took_ns * ROUNDS_PS_PER_NS);
+	histogram_add(one_way, (ipci_now_ns() - stamps.sent_ns) * ROUNDS_PS_PER_NS);
+	return 0;
+}
+
+int echo_error(int r, struct ipci_error *error)
+{
+	if (r == 0)
+		return 0;
+	if (r == -EBADMSG)
+		return ipci_error_set(error, r, "a payload arrived that is not what was sent");
+	return ipci_error_set(error, r < 0 ? r : -EREMOTEIO, "a call failed: %s",
+			      r < 0 ? strerror(-r) : ipc_status_name(r));
 }

@@ -10,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "payload.h"
+#include "rounds.h"
 
 #define SPINS_PER_LOOK (1u << 20)
 #define SLICE_NS 100000000 /* longest sleep without a look at whether to stop */
@@ -20,10 +22,15 @@ struct raw_lane {
 	alignas(16) uint8_t payload[];
 };
 
-int raw_init(struct raw *raw, size_t payload_bytes, bool blocking,
+/* Instead of a payload, on the number's line. */
+struct stamps {
+	uint64_t sent_ns, took_ns;
+};
+
+int raw_init(struct raw *raw, size_t payload_bytes, bool blocking, bool stamped,
 	     const volatile sig_atomic_t *stop)
 {
-	size_t bytes = payload_bytes > RAW_LINE_PAYLOAD_BYTES ? payload_bytes : 0;
+	size_t bytes = payload_bytes > RAW_LINE_PAYLOAD_BYTES && !stamped ? payload_bytes : 0;
 	size_t lane_bytes = (sizeof(struct raw_lane) + bytes + 127) & ~(size_t)127;
 	uint8_t *map = mmap(NULL, 2 * lane_bytes, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -36,6 +43,7 @@ int raw_init(struct raw *raw, size_t payload_bytes, bool blocking,
 		.map_bytes = 2 * lane_bytes,
 		.payload_bytes = bytes,
 		.blocking = blocking,
+		.stamped = stamped,
 		.stop = stop,
 	};
 	return 0;
@@ -70,8 +78,16 @@ static int spin_for(struct raw *raw, _Atomic uint32_t *word, uint32_t number)
 	return 0;
 }
 
-static inline void put(const struct raw *raw, struct raw_lane *lane, uint32_t number)
+static struct stamps *stamps_of(struct raw_lane *lane)
 {
+	return (struct stamps *)(void *)lane->payload;
+}
+
+static inline void put(const struct raw *raw, struct raw_lane *lane, uint32_t number,
+		       uint64_t took_ns)
+{
+	if (raw->stamped)
+		*stamps_of(lane) = (struct stamps){ipci_now_ns(), took_ns};
 	if (raw->payload_bytes)
 		payload_write(lane->payload, raw->payload_bytes, number);
 	atomic_store_explicit(&lane->number, number, memory_order_release);
@@ -99,15 +115,25 @@ static inline int get(struct raw *raw, struct raw_lane *lane, uint32_t number, b
 	return r;
 }
 
+static void add_ns(struct histogram *histogram, uint64_t ns)
+{
+	if (histogram)
+		histogram_add(histogram, ns * ROUNDS_PS_PER_NS);
+}
+
 int raw_ping(struct raw *raw, unsigned int n, bool late)
 {
 	for (; n; n--) {
 		int r;
 
-		put(raw, raw->ping, ++raw->number);
+		put(raw, raw->ping, ++raw->number, 0);
 		r = get(raw, raw->pong, raw->number, late);
 		if (r < 0)
 			return r;
+		if (raw->stamped) {
+			add_ns(raw->one_way, stamps_of(raw->pong)->took_ns);
+			add_ns(raw->one_way, ipci_now_ns() - stamps_of(raw->pong)->sent_ns);
+		}
 	}
 	return 0;
 }
@@ -119,7 +145,8 @@ int raw_echo(struct raw *raw, unsigned int n, bool late)
 
 		if (r < 0)
 			return r;
-		put(raw, raw->pong, raw->number);
+		put(raw, raw->pong, raw->number,
+		    raw->stamped ? ipci_now_ns() - stamps_of(raw->ping)->sent_ns : 0);
 	}
 	return 0;
 }

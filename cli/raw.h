@@ -20,6 +20,7 @@
 /* A payload up to this size shares a line with what announces it: it costs the machine nothing. */
 #define RAW_LINE_PAYLOAD_BYTES 48u
 
+#include "histogram.h"
 #include "spin.h"
 
 struct raw_lane;
@@ -30,13 +31,15 @@ struct raw {
 	size_t map_bytes;
 	size_t payload_bytes; /* moved beside the number; 0: the number alone */
 	bool blocking;
-	uint32_t number;		   /* of the last ping-pong */
-	uint64_t n_sleeps;		   /* this side's */
+	bool stamped; /* each side says when it wrote, and how long the other's took to come */
+	struct histogram *one_way; /* the client's, stamped: where both ways go, in picoseconds */
+	uint32_t number;	   /* of the last ping-pong */
+	uint64_t n_sleeps;	   /* this side's */
 	const volatile sig_atomic_t *stop; /* nonzero: give up waiting */
 };
 
-/* Maps the lanes, to be inherited by fork(). 0 or -errno. */
-int raw_init(struct raw *raw, size_t payload_bytes, bool blocking,
+/* Maps the lanes, to be inherited by fork(). Stamped ones carry no payload. 0 or -errno. */
+int raw_init(struct raw *raw, size_t payload_bytes, bool blocking, bool stamped,
 	     const volatile sig_atomic_t *stop);
 void raw_deinit(struct raw *raw);
 

@@ -25,7 +25,7 @@
 
 volatile sig_atomic_t stage_stop;
 
-static const int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
+static const int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGALRM};
 
 static void on_signal(int number)
 {
@@ -42,6 +42,7 @@ static void watch_signals(bool watch)
 	(void)sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof(watched) / sizeof(*watched); i++)
 		(void)sigaction(watched[i], &action, NULL);
+	(void)alarm(watch ? STAGE_BOUND_S : 0);
 }
 
 /* ── the directory ── */
@@ -74,25 +75,25 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 }
 
 static int write_policy(const char *path, const char *directory, const char *service,
-			struct ipci_error *error)
+			const char *methods, struct ipci_error *error)
 {
 	static const char policy[] = "version: 1\n"
 				     "sockets: %s\n"
 				     "defaults:\n"
-				     "  limits: { channels: 1024, shared_memory: 256MiB }\n"
+				     "  limits: { channels: 16384, shared_memory: 8GiB }\n"
 				     "workloads:\n"
 				     "  server:\n"
 				     "    identity: { uid: %u }\n"
 				     "    serve: [%s]\n"
 				     "  client:\n"
 				     "    identity: { uid: %u }\n"
-				     "    call: { %s: [Echo, Raw] }\n";
+				     "    call: { %s: [%s] }\n";
 	FILE *file = fopen(path, "wxe");
 	int n;
 
 	if (!file)
 		return ipci_error_errno(error, "%s: cannot make it", path);
-	n = fprintf(file, policy, directory, geteuid(), service, geteuid(), service);
+	n = fprintf(file, policy, directory, geteuid(), service, geteuid(), service, methods);
 	if (fclose(file) != 0 || n < 0)
 		return ipci_error_errno(error, "%s: cannot write it", path);
 	return 0;
@@ -223,7 +224,7 @@ static int start_broker(struct stage *stage, const char *broker, struct ipci_err
 	return r;
 }
 
-int stage_init(struct stage *stage, const char *broker, const char *service,
+int stage_init(struct stage *stage, const char *broker, const char *service, const char *methods,
 	       struct ipci_error *error)
 {
 	char policy[STAGE_PATH_BYTES];
@@ -235,22 +236,29 @@ int stage_init(struct stage *stage, const char *broker, const char *service,
 	if (r < 0)
 		return r;
 	(void)snprintf(policy, sizeof(policy), "%.64s/policy.yaml", stage->directory);
-	r = write_policy(policy, stage->directory, service, error);
+	r = write_policy(policy, stage->directory, service, methods, error);
 	return r < 0 ? r : start_broker(stage, broker, error);
 }
 
-int stage_start_server(struct stage *stage, int (*serve)(const char *socket, void *context),
-		       void *context, struct ipci_error *error)
+int stage_start(struct stage *stage, const char *socket,
+		int (*run)(const char *socket, void *context), void *context,
+		struct ipci_error *error)
 {
-	pid_t self = getpid(), pid = fork();
+	pid_t self = getpid(), pid;
+	size_t i = 0;
 
+	while (i < STAGE_CHILDREN_MAX && stage->children[i])
+		i++;
+	if (i == STAGE_CHILDREN_MAX)
+		return ipci_error_set(error, -ENOSPC, "the stage has no place for more processes");
+	pid = fork();
 	if (pid < 0)
 		return ipci_error_errno(error, "cannot start a process");
 	if (pid == 0) {
 		be_a_child(self);
-		_exit(serve(stage->server_socket, context) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+		_exit(run(socket, context) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 	}
-	stage->server = pid;
+	stage->children[i] = pid;
 	return 0;
 }
 
@@ -265,21 +273,33 @@ static bool reap(pid_t *pid)
 	return true;
 }
 
+static bool reap_any(struct stage *stage)
+{
+	for (size_t i = 0; i < STAGE_CHILDREN_MAX; i++)
+		if (reap(&stage->children[i]))
+			return true;
+	return false;
+}
+
 void stage_explain(struct stage *stage, struct ipci_error *error)
 {
-	if (stage_stop && stage_stop != SIGCHLD) {
+	if (stage_stop == SIGALRM) {
+		(void)ipci_error_set(error, -ETIMEDOUT, "it was not done after %u s",
+				     STAGE_BOUND_S);
+	} else if (stage_stop && stage_stop != SIGCHLD) {
 		(void)ipci_error_set(error, -EINTR, "stopped by signal %d", (int)stage_stop);
 	} else if (reap(&stage->broker)) {
 		show_log(stage);
 		(void)ipci_error_set(error, -ESRCH, "ipc-broker ended before the measurement did");
-	} else if (reap(&stage->server)) {
+	} else if (reap_any(stage)) {
 		(void)ipci_error_set(error, -ESRCH, "the server ended before the measurement did");
 	}
 }
 
 void stage_deinit(struct stage *stage)
 {
-	end_child(&stage->server);
+	for (size_t i = 0; i < STAGE_CHILDREN_MAX; i++)
+		end_child(&stage->children[i]);
 	end_child(&stage->broker);
 	if (stage->directory[0])
 		(void)nftw(stage->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
@@ -290,6 +310,6 @@ void stage_deinit(struct stage *stage)
 
 void stage_die_as_told(void)
 {
-	if (stage_stop && stage_stop != SIGCHLD)
+	if (stage_stop && stage_stop != SIGCHLD && stage_stop != SIGALRM)
 		(void)raise(stage_stop);
 }

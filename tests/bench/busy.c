@@ -28,12 +28,12 @@
 
 enum {
 	METHOD_ECHO = 0,
-	METHOD_RAW = 1, /* here: a mark, answered with what the server cost so far */
+	METHOD_MARK = 1, /* here: a mark, answered with what the server cost so far */
 };
 
 static const struct ipc_method methods[] = {
 	{.name = "Echo", .id = METHOD_ECHO},
-	{.name = "Raw", .id = METHOD_RAW},
+	{.name = "Play", .id = METHOD_MARK},
 };
 
 static const struct ipc_service service = {.name = ECHO_SERVICE,
@@ -63,7 +63,7 @@ static struct cost cost_so_far(void)
 
 static int answer(const struct ipc_event *event)
 {
-	bool mark = event->method == METHOD_RAW;
+	bool mark = event->method == METHOD_MARK;
 	size_t bytes = mark ? sizeof(struct cost) : event->msg.size_bytes;
 	struct ipc_room room;
 	struct cost cost;
@@ -126,13 +126,13 @@ static int spin(ipc_channel *channel)
 	int r = 0;
 
 	for (int stretch = 0; r == 0 && stretch < N_STRETCHES; stretch++) {
-		r = call(channel, METHOD_RAW, &ignored);
+		r = call(channel, METHOD_MARK, &ignored);
 		(void)getppid();
 		for (int i = 0; r == 0 && i < STRETCH_CALLS; i++)
 			r = call(channel, METHOD_ECHO, &ignored);
 		(void)getppid();
 		if (r == 0)
-			r = call(channel, METHOD_RAW, &ignored);
+			r = call(channel, METHOD_MARK, &ignored);
 	}
 	return r;
 }
@@ -141,7 +141,7 @@ static int idle(ipc_loop *loop, ipc_channel *channel)
 {
 	struct cost server_before, server_after, before, after;
 	struct ipc_event event;
-	int r = call(channel, METHOD_RAW, &server_before);
+	int r = call(channel, METHOD_MARK, &server_before);
 
 	if (r != 0)
 		return r;
@@ -150,7 +150,7 @@ static int idle(ipc_loop *loop, ipc_channel *channel)
 	after = cost_so_far();
 	if (r != 0)
 		return r < 0 ? r : -EPROTO;
-	r = call(channel, METHOD_RAW, &server_after);
+	r = call(channel, METHOD_MARK, &server_after);
 	if (r == 0)
 		printf("client %" PRId64 " us %" PRId64 " switches, server %" PRId64 " us %" PRId64
 		       " switches\n",
@@ -173,15 +173,15 @@ static int run(int argc, char **argv, struct stage *stage, struct ipci_error *er
 	if (r < 0)
 		return r;
 	server = (struct side){wait, cpus.server};
-	r = stage_init(stage, argv[2], ECHO_SERVICE, error);
+	r = stage_init(stage, argv[2], ECHO_SERVICE, "Echo, Play", error);
 	if (r == 0)
-		r = stage_start_server(stage, serve, &server, error);
+		r = stage_start(stage, stage->server_socket, serve, &server, error);
 	if (r == 0)
 		r = cpus_pin(cpus.client, error);
 	if (r == 0)
 		r = echo_connect(stage->client_socket, wait, &loop, error);
 	if (r == 0)
-		r = echo_open(loop, &channel, error);
+		r = echo_open(loop, NULL, &channel, error);
 	if (r == 0) {
 		r = spinning ? spin(channel) : idle(loop, channel);
 		if (r != 0)

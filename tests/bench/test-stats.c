@@ -2,7 +2,10 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "histogram.h"
+#include "output.h"
 #include "payload.h"
 #include "rounds.h"
 #include "stats.h"
@@ -83,12 +86,37 @@ Test(payload, any_byte_that_changed_shows, .timeout = 5)
 	}
 }
 
+/* ── rounds ── */
+
+enum {
+	BARE,
+	BARE_OTHER,
+	CALL,
+	BARE_CALL, /* with the other bare one alone as its limit */
+	N_PARTS,
+};
+
+static const struct rounds_part parts[N_PARTS] = {
+	[BARE] = {.name = "bare"},
+	[BARE_OTHER] = {.name = "another"},
+	[CALL] = {.name = "call", .limits = 1u << BARE | 1u << BARE_OTHER},
+	[BARE_CALL] = {.name = "other call", .limits = 1u << BARE_OTHER},
+};
+
+static const struct rounds_plan plan = {.parts = parts,
+					.n_parts = N_PARTS,
+					.n_rounds = 5,
+					.n_warm_up = 2,
+					.n_batches = 4,
+					.batch = 3,
+					.n_singles = 6};
+
 struct tally {
-	size_t n_done[ROUNDS_N_PARTS], n_promised[ROUNDS_N_PARTS];
+	size_t n_done[N_PARTS], n_promised[N_PARTS];
 	size_t fail_after, n_calls;
 };
 
-static int count(void *context, enum rounds_part part, size_t n, size_t total)
+static int count(void *context, size_t part, size_t n, size_t total)
 {
 	struct tally *tally = context;
 
@@ -99,36 +127,40 @@ static int count(void *context, enum rounds_part part, size_t n, size_t total)
 	return 0;
 }
 
-static const struct rounds_plan plan = {
-	.n_rounds = 5, .n_warm_up = 2, .n_batches = 4, .batch = 3, .n_singles = 6};
-
-static void check_promises(bool late)
+static void check_promises(bool off, size_t single, size_t meet)
 {
+	struct rounds_part some_parts[N_PARTS];
 	struct rounds_plan some = plan;
 	struct tally tally = {};
-	struct rounds_result result;
 	struct rounds rounds;
 
-	some.late = late;
+	memcpy(some_parts, parts, sizeof(parts));
+	some_parts[BARE_OTHER].off = some_parts[BARE_CALL].off = off;
+	some.parts = some_parts;
+	some.single = single;
+	some.meet = meet;
 	cr_assert_eq(rounds_init(&rounds, &some), 0);
 	cr_assert_eq(rounds_run(&rounds, count, &tally), 0);
 	cr_assert_eq(rounds.n, plan.n_rounds);
-	for (int part = 0; part < ROUNDS_N_PARTS; part++) {
-		size_t expected = part == ROUNDS_RAW_LATE && !late ? 0 : 7u * (3 + 4 * 3 + 3 + 6);
+	for (size_t part = 0; part < N_PARTS; part++) {
+		size_t expected = 7u * (2 * (meet ? meet : 3) + 4 * 3 + 6 * (single ? single : 1));
 
+		if (some_parts[part].off)
+			expected = 0;
 		cr_assert_eq(tally.n_done[part], expected);
 		cr_assert_eq(tally.n_done[part], tally.n_promised[part]);
+		if (expected)
+			cr_assert_eq(rounds.series[part].singles.n, 5u * 6);
 	}
-	rounds_result(&rounds, &result);
-	cr_assert_leq(result.ratio_low, result.ratio);
-	cr_assert_geq(result.ratio_high, result.ratio);
+	cr_assert_eq(rounds.series[CALL].limits.n, 5u * 6);
 	rounds_deinit(&rounds);
 }
 
 Test(rounds, each_part_does_what_was_promised_to_it, .timeout = 5)
 {
-	check_promises(false);
-	check_promises(true);
+	check_promises(false, 0, 0);
+	check_promises(true, 0, 0);
+	check_promises(false, 7, 100);
 }
 
 Test(rounds, what_fails_ends_them, .timeout = 5)
@@ -142,60 +174,197 @@ Test(rounds, what_fails_ends_them, .timeout = 5)
 	rounds_deinit(&rounds);
 }
 
-/* A clock that runs with the work: calls that take three times as long as raw have that ratio. */
-static int work(void *context, enum rounds_part part, size_t n, size_t total)
+Test(rounds, without_singles_the_batches_are_the_distribution, .timeout = 5)
 {
-	volatile size_t *sink = context;
+	struct rounds_plan some = plan;
+	struct tally tally = {};
+	struct rounds rounds;
 
-	(void)total;
-	for (size_t i = 0; i < n * 20000 * (part == ROUNDS_CALL ? 3 : 1); i++)
-		*sink += i;
+	some.n_singles = 0;
+	cr_assert_eq(rounds_init(&rounds, &some), 0);
+	cr_assert_eq(rounds_run(&rounds, count, &tally), 0);
+	cr_assert_eq(rounds.series[CALL].singles.n, 5u * 4);
+	cr_assert_eq(tally.n_done[CALL], 7u * (3 + 4 * 3));
+	rounds_deinit(&rounds);
+}
+
+/* Work that takes so many times as long as one of it; a clock that runs with it. */
+struct load {
+	size_t times[N_PARTS];
+	volatile size_t sink;
+	size_t n_fast; /* so many preparations of CALL from now on, it is faster than it can be */
+	size_t n_prepared; /* of CALL */
+};
+
+static int work(void *context, size_t part, size_t n, size_t total)
+{
+	struct load *load = context;
+	bool fast = part == CALL && load->n_prepared <= load->n_fast;
+
+	load->n_prepared += part == CALL && total;
+	for (size_t i = 0; i < n * 10000 * (fast ? 1 : load->times[part]); i++)
+		load->sink += i;
 	return 0;
 }
 
-/* The limit is the faster way, whichever it is: the other takes nine times as long. */
-static int work_fast_late(void *context, enum rounds_part part, size_t n, size_t total)
+static void check_ratio(struct load *load, size_t part)
 {
-	return work(context, part, part == ROUNDS_RAW ? 9 * n : n, total);
+	struct rounds_result result;
+	struct rounds rounds;
+
+	cr_assert_eq(rounds_init(&rounds, &plan), 0);
+	cr_assert_eq(rounds_run(&rounds, work, load), 0);
+	rounds_result(&rounds, part, &result);
+	cr_assert_gt(result.ratio, 1.5, "%f", result.ratio);
+	cr_assert_lt(result.ratio, 6, "%f", result.ratio);
+	cr_assert_leq(result.ratio_low, result.ratio);
+	cr_assert_geq(result.ratio_high, result.ratio);
+	cr_assert_lt(result.limit_ns, result.p50_ns);
+	rounds_result(&rounds, BARE, &result);
+	cr_assert(NEAR(result.ratio, 0) && NEAR(result.limit_ns, 0) && result.p50_ns > 0);
+	rounds_deinit(&rounds);
 }
 
-static int work_slow_late(void *context, enum rounds_part part, size_t n, size_t total)
+Test(rounds, the_limit_is_the_fastest_of_a_parts_own, .timeout = 20)
 {
-	return work(context, part, part == ROUNDS_RAW_LATE ? 9 * n : n, total);
+	check_ratio(&(struct load){.times = {1, 9, 3, 27}}, CALL);
+	check_ratio(&(struct load){.times = {9, 1, 3, 9}}, CALL);
+	check_ratio(&(struct load){.times = {1, 9, 9, 27}}, BARE_CALL);
 }
 
-static void check_limit(rounds_do do_work)
+Test(rounds, a_round_that_beats_its_limit_is_done_again, .timeout = 20)
 {
+	struct load load = {.times = {4, 12, 12, 36}, .n_fast = 4};
 	struct rounds_plan some = plan;
 	struct rounds_result result;
 	struct rounds rounds;
-	size_t sink = 0;
 
-	some.late = true;
+	some.n_warm_up = 0;
+	some.ratio_min = ROUNDS_RATIO_MIN;
 	cr_assert_eq(rounds_init(&rounds, &some), 0);
-	cr_assert_eq(rounds_run(&rounds, do_work, &sink), 0);
-	rounds_result(&rounds, &result);
-	cr_assert_gt(result.ratio, 1.5, "%f", result.ratio);
-	cr_assert_lt(result.ratio, 6, "%f", result.ratio);
+	cr_assert_eq(rounds_run(&rounds, work, &load), 0);
+	cr_assert_eq(rounds.n, plan.n_rounds);
+	cr_assert_geq(rounds.n_rejected, 2u, "%zu", rounds.n_rejected);
+	cr_assert_not(rounds.hopeless);
+	rounds_result(&rounds, CALL, &result);
+	cr_assert_gt(result.ratio_low, 1, "%f", result.ratio_low);
 	rounds_deinit(&rounds);
 }
 
-Test(rounds, the_limit_is_the_faster_way, .timeout = 20)
+Test(rounds, what_always_beats_its_limit_is_hopeless_and_not_valid, .timeout = 20)
 {
-	check_limit(work_fast_late);
-	check_limit(work_slow_late);
+	struct load load = {.times = {4, 12, 1, 36}};
+	struct rounds_plan some = plan;
+	struct rounds rounds;
+	char why[160];
+
+	some.ratio_min = ROUNDS_RATIO_MIN;
+	cr_assert_eq(rounds_init(&rounds, &some), 0);
+	cr_assert_eq(rounds_run(&rounds, work, &load), 0);
+	cr_assert(rounds.hopeless);
+	cr_assert_eq(rounds.n_rejected, plan.n_rounds + 1);
+	output_judge(&rounds, why, sizeof(why));
+	cr_assert(strstr(why, "faster than"), "%s", why);
+	rounds_deinit(&rounds);
 }
 
-Test(rounds, the_ratio_is_of_the_work, .timeout = 20)
+Test(rounds, a_ratio_that_cannot_be_is_not_valid, .timeout = 20)
 {
-	struct rounds_result result;
+	struct load wrong = {.times = {4, 12, 1, 36}}, right = {.times = {4, 12, 12, 36}};
 	struct rounds rounds;
-	size_t sink = 0;
+	char why[160];
 
 	cr_assert_eq(rounds_init(&rounds, &plan), 0);
-	cr_assert_eq(rounds_run(&rounds, work, &sink), 0);
-	rounds_result(&rounds, &result);
-	cr_assert_gt(result.ratio, 1.5, "%f", result.ratio);
-	cr_assert_lt(result.ratio, 6, "%f", result.ratio);
+	cr_assert_eq(rounds_run(&rounds, work, &wrong), 0);
+	output_judge(&rounds, why, sizeof(why));
+	cr_assert(strstr(why, "cannot take"), "%s", why);
 	rounds_deinit(&rounds);
+	cr_assert_eq(rounds_init(&rounds, &plan), 0);
+	cr_assert_eq(rounds_run(&rounds, work, &right), 0);
+	output_judge(&rounds, why, sizeof(why));
+	cr_assert_str_eq(why, "");
+	rounds_deinit(&rounds);
+}
+
+/* ── histogram ── */
+
+Test(histogram, a_value_comes_back_to_one_part_in_a_thousand, .timeout = 10)
+{
+	struct histogram histogram;
+
+	for (uint64_t value = 1; value < UINT64_MAX / 8; value = value * 5 / 3 + 1) {
+		uint64_t seen;
+
+		cr_assert_eq(histogram_init(&histogram), 0);
+		histogram_add(&histogram, value);
+		histogram_add(&histogram, UINT64_MAX);
+		seen = histogram_quantile(&histogram, 0.5);
+		cr_assert(seen >= value && seen - value <= value / 1000, "%llu: %llu",
+			  (unsigned long long)value, (unsigned long long)seen);
+		cr_assert(value >= 2048 || seen == value);
+		cr_assert_eq(histogram_quantile(&histogram, 1), UINT64_MAX);
+		histogram_deinit(&histogram);
+	}
+}
+
+Test(histogram, quantiles_are_of_the_values_ranks, .timeout = 5)
+{
+	struct histogram histogram;
+
+	cr_assert_eq(histogram_init(&histogram), 0);
+	cr_assert_eq(histogram_quantile(&histogram, 0.5), 0u, "of nothing");
+	for (uint64_t value = 1000; value >= 1; value--)
+		histogram_add(&histogram, value);
+	cr_assert_eq(histogram_quantile(&histogram, 0), 1u);
+	cr_assert_eq(histogram_quantile(&histogram, 0.5), 500u);
+	cr_assert_eq(histogram_quantile(&histogram, 0.999), 999u);
+	cr_assert_eq(histogram_quantile(&histogram, 0.9991), 1000u);
+	cr_assert_eq(histogram.min, 1u);
+	cr_assert_eq(histogram.max, 1000u);
+	cr_assert(NEAR(histogram_mean(&histogram), 500.5));
+	cr_assert(fabs(histogram_deviation(&histogram) - 288.675) < 0.001);
+	histogram_deinit(&histogram);
+}
+
+Test(histogram, merging_is_adding_all_values, .timeout = 5)
+{
+	struct histogram a, b, nothing;
+
+	cr_assert(histogram_init(&a) == 0 && histogram_init(&b) == 0 &&
+		  histogram_init(&nothing) == 0);
+	for (uint64_t i = 10; i < 20; i++)
+		histogram_add(i % 2 ? &a : &b, i * i * 1000);
+	histogram_merge(&a, &nothing);
+	histogram_merge(&a, &b);
+	histogram_merge(&nothing, &a);
+	cr_assert_eq(nothing.n, 10u);
+	cr_assert_eq(nothing.min, 100000u);
+	cr_assert_eq(nothing.max, 361000u);
+	cr_assert(NEAR(nothing.sum, a.sum) && a.n == 10);
+	cr_assert_eq(histogram_quantile(&nothing, 0.1), 100031u, "the top of its bucket");
+	histogram_deinit(&a);
+	histogram_deinit(&b);
+	histogram_deinit(&nothing);
+}
+
+Test(histogram, a_walk_ends_with_all_values_and_grows_finer_toward_the_end, .timeout = 5)
+{
+	struct histogram_step step = {}, before = {};
+	struct histogram histogram;
+	size_t n_steps = 0;
+
+	cr_assert_eq(histogram_init(&histogram), 0);
+	cr_assert_not(histogram_walk(&histogram, 5, &step), "there is nothing");
+	for (uint64_t i = 0; i < 100000; i++)
+		histogram_add(&histogram, i);
+	while (histogram_walk(&histogram, 5, &step)) {
+		cr_assert_gt(step.n_below, before.n_below);
+		cr_assert(n_steps == 0 || step.value > before.value);
+		cr_assert(before.share > 0.5 || step.share - before.share < 0.102);
+		before = step;
+		n_steps++;
+	}
+	cr_assert(NEAR(before.share, 1) && before.value == 99999);
+	cr_assert(n_steps > 30 && n_steps < 120, "%zu", n_steps);
+	histogram_deinit(&histogram);
 }
