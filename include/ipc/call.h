@@ -21,8 +21,12 @@ IPC_BEGIN_DECLS
 struct ipc_writer;
 
 struct ipc_call_opts {
-	size_t size;	     /* sizeof(struct ipc_call_opts) */
-	uint32_t flags;	     /* 0, or IPC_BLOCK: wait for room and a free call under the deadline */
+	size_t size; /* sizeof(struct ipc_call_opts) */
+	/*
+	 * IPC_BLOCK: wait for room and a free call under the deadline; IPC_NO_WAIT: end with
+	 * RESOURCE_EXHAUSTED where the server has no place for one more call now
+	 */
+	uint32_t flags;
 	uint32_t reserved;   /* 0 */
 	uint64_t timeout_ns; /* 0: the parent's, else none */
 	ipc_call *parent;    /* a call being served: its remaining time and trace are inherited */

@@ -19,6 +19,15 @@ struct ipc_serve_opts {
 	 */
 	uint64_t ring_bytes;
 	void *user;	     /* comes back in this server's events */
+	/*
+	 * Calls that the program has at once, over all channels; 0: as many as the channels allow.
+	 * A request beyond them waits for its turn, first come, first served, under its deadline;
+	 * or its caller is told RESOURCE_EXHAUSTED, not executed: one that said IPC_NO_WAIT at
+	 * once, others when max_waiting requests wait, or as many bytes of one client as its ring
+	 * has. The copies that wait are private memory.
+	 */
+	uint32_t max_in_flight;
+	uint32_t max_waiting; /* 0: as many as max_in_flight */
 };
 
 /**

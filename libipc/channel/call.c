@@ -6,7 +6,7 @@
  *                            │               └─cancel, deadline─▶ ZOMBIE ─reply─▶ FREE
  *                            └─abort─▶ FREE
  *   server   FREE ─request─▶ SERVED ─commit LAST─▶ FREE
- *                               └─fail─▶ FAILED ─room─▶ FREE
+ *               └─▶ WAITING ──┘  └─fail─▶ FAILED ─room─▶ FREE
  *
  * One request gets exactly one reply or one error, so a slot is in use until that came: a cancelled
  * call is a zombie on the client's side, and the server may not see its slot again before it has
@@ -45,6 +45,15 @@ void ipci_call_reset(struct ipc_call *call)
 	call->expired = false;
 	call->cancelled = false;
 	call->told = false;
+	call->request_bits = 0;
+}
+
+/* What goes on when a call ends: who waits for a slot, who waits for a place. */
+static void let_on(struct ipc_call *call)
+{
+	if (call->channel->call_wanted)
+		ipci_channel_set_hot(call->channel);
+	ipci_place_leave(call);
 }
 
 /* Back to the pool, from any state. */
@@ -53,6 +62,8 @@ void ipci_call_free(struct ipc_call *call)
 	struct ipc_channel *channel = call->channel;
 
 	tell_end(call);
+	if (__builtin_expect(channel->aside != 0, 0))
+		let_on(call);
 	if (call->timer)
 		ipci_timer_remove(call);
 	if (channel->room_call == call) {
@@ -79,8 +90,6 @@ void ipci_call_free(struct ipc_call *call)
 		call->next_free = channel->free_calls;
 		channel->free_calls = call;
 	}
-	if (channel->call_wanted)
-		ipci_channel_set_hot(channel);
 	if (channel->lost)
 		ipci_channel_free_if_idle(channel);
 }
@@ -99,16 +108,25 @@ void ipci_call_done(struct ipc_call *call)
 	call->state = IPCI_CALL_ZOMBIE;
 }
 
+/* Its own, or what remains of its parent's. */
+static uint64_t deadline_of(const struct ipc_call_opts *opts)
+{
+	uint64_t deadline_ns = IPCI_NEVER;
+
+	if (opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
+		deadline_ns = ipci_deadline_ns(opts->timeout_ns);
+	if (opts->parent && opts->parent->deadline_ns < deadline_ns)
+		deadline_ns = opts->parent->deadline_ns;
+	return deadline_ns;
+}
+
 /* The trace and the deadline that a new call carries. */
 static int inherit(struct ipc_call *call, const struct ipc_call_opts *opts)
 {
 	const struct ipc_call *parent = opts->parent;
 
-	if (opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
-		call->deadline_ns = ipci_deadline_ns(opts->timeout_ns);
+	call->deadline_ns = deadline_of(opts);
 	if (parent) {
-		if (parent->deadline_ns < call->deadline_ns)
-			call->deadline_ns = parent->deadline_ns;
 		call->has_trace = parent->has_trace;
 		memcpy(call->trace, parent->trace, sizeof(call->trace));
 	}
@@ -215,6 +233,8 @@ static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *op
 	int r;
 
 	call->user = opts->user;
+	if (opts->flags & IPC_NO_WAIT)
+		call->request_bits = IPCI_REQUEST_NO_WAIT;
 	r = inherit(call, opts);
 	if (r < 0 || !(opts->flags & IPC_BLOCK))
 		return r;
@@ -232,8 +252,8 @@ static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts
 	uint64_t deadline_ns = IPCI_NEVER;
 	int r = -EAGAIN;
 
-	if (opts && opts->timeout_ns && opts->timeout_ns != IPC_FOREVER)
-		deadline_ns = ipci_deadline_ns(opts->timeout_ns);
+	if (opts)
+		deadline_ns = deadline_of(opts);
 	if (opts && opts->flags & IPC_BLOCK)
 		r = ipci_block_for_room(channel, 0, deadline_ns);
 	channel->call_wanted = channel->call_wanted || r == -EAGAIN;
@@ -258,7 +278,7 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
 		r = ipci_opts_copy(&known, sizeof(known), opts);
 		if (r < 0)
 			return r;
-		if (known.flags & ~(uint32_t)IPC_BLOCK || known.reserved)
+		if (known.flags & ~(uint32_t)(IPC_BLOCK | IPC_NO_WAIT) || known.reserved)
 			return -EINVAL;
 		opts = &known;
 	}
@@ -331,8 +351,9 @@ static int commit_request(struct ipc_call *call, size_t size_bytes)
 
 	if (bits)
 		write_ext(call, ipci_producer_room(&channel->tx));
-	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits, call->method, call->id,
-			     size_bytes);
+	call->position = channel->tx.head + channel->tx.skip;
+	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits,
+			     (uint32_t)call->method | call->request_bits, call->id, size_bytes);
 	call->state = IPCI_CALL_SENT;
 	call->fate = IPC_FATE_UNKNOWN;
 	return 0;
@@ -479,6 +500,7 @@ void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const 
 			ipci_producer_abort(&channel->tx);
 	}
 	tell_end(call);
+	ipci_place_leave(call);
 	if (!channel->inbox) {
 		ipci_call_free(call);
 		return;
@@ -489,6 +511,9 @@ void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const 
 	call->status = (int16_t)(status | (not_executed ? IPCI_STATUS_NOT_EXECUTED : 0));
 	/* Without memory the status goes without its text. */
 	call->text = text && *text ? strndup(text, IPCI_ERROR_TEXT_MAX) : NULL;
+	/* Of a request that waited. */
+	free(call->parked);
+	call->parked = NULL;
 	outbox_add(call);
 }
 
@@ -540,9 +565,16 @@ void ipci_call_end(struct ipc_call *call, int status, enum ipc_fate fate, const 
 	ipci_list_append(&call->channel->loop->ready_calls, &call->ready);
 }
 
-/* Server: nobody waits for the call any more. Reported once, and only if its handler kept it. */
+/*
+ * Server: nobody waits for the call any more. Reported once, and only if its handler kept it; no
+ * handler ever sees one that still waited.
+ */
 void ipci_call_cancel_by_peer(struct ipc_call *call)
 {
+	if (call->state == IPCI_CALL_WAITING) {
+		ipci_call_fail(call, IPC_CANCELLED, true, "cancelled while it waited");
+		return;
+	}
 	call->cancelled = true;
 	if (call->state != IPCI_CALL_SERVED || call->told)
 		return;
@@ -553,12 +585,20 @@ void ipci_call_cancel_by_peer(struct ipc_call *call)
 
 void ipci_call_expired(struct ipc_call *call)
 {
+	if (call->state == IPCI_CALL_WAITING) {
+		ipci_call_fail(call, IPC_DEADLINE_EXCEEDED, true,
+			       "the deadline passed while it waited");
+		return;
+	}
 	if (call->channel->at_server) {
 		ipci_call_cancel_by_peer(call);
 		return;
 	}
 	if (call->state != IPCI_CALL_SENT || call->status >= 0)
 		return;
+	/* A server that has not come so far yet need not begin. */
+	if (call->channel->inbox)
+		ipci_producer_expire(&call->channel->tx, call->position);
 	/* The slot stays the server's until it answers; the program's handle gets its end now. */
 	ipci_call_end(call, IPC_DEADLINE_EXCEEDED, IPC_FATE_UNKNOWN, "the deadline passed");
 	call->expired = true;

@@ -240,6 +240,7 @@ static void settle_call(struct ipc_call *call, int code, const char *text)
 		break;
 	case IPCI_CALL_ZOMBIE:
 	case IPCI_CALL_FAILED:
+	case IPCI_CALL_WAITING:
 		ipci_call_free(call);
 		break;
 	case IPCI_CALL_SERVED:

@@ -111,16 +111,18 @@ static int look_for_end(struct ipc_channel *channel)
 
 /* ── server ── */
 
-/* Deadline and trace, each word loaded once. */
-__attribute__((__noinline__)) static void read_ext(struct ipc_call *call,
+/* Deadline and trace, each word loaded once. True if no time remains. */
+__attribute__((__noinline__)) static bool read_ext(struct ipc_call *call,
 						   const struct ipci_view *view)
 {
 	const uint8_t *ext = view->ext;
+	bool late = false;
 
 	if (view->kind & IPCI_EXT_DEADLINE) {
 		const uint64_t remaining_ns = *(const volatile uint64_t *)(const void *)ext;
 
 		call->deadline_ns = ipci_deadline_ns(remaining_ns);
+		late = remaining_ns == 0;
 		ext += IPCI_EXT_DEADLINE_BYTES;
 	}
 	if (view->kind & IPCI_EXT_TRACE) {
@@ -130,18 +132,44 @@ __attribute__((__noinline__)) static void read_ext(struct ipc_call *call,
 		ipci_snapshot(copy, ext, sizeof(copy));
 		memcpy(call->trace, copy, sizeof(call->trace));
 	}
+	return late;
 }
 
-/* A request for a method that is refused here, or that nobody wrote. */
-static int refuse(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_call *call,
-		  int why)
+/* Why the program does not get a request, or not yet. NULL: it does. */
+static const struct ipci_refusal *objection(const struct ipc_channel *channel,
+					    const struct ipci_view *view, int method, bool late)
 {
-	(void)skip(channel, view);
-	if (why == IPCI_METHOD_UNIMPLEMENTED)
-		ipci_call_fail(call, IPC_UNIMPLEMENTED, true, "the server has no such method");
+	static const struct ipci_refusal unimplemented = {IPC_UNIMPLEMENTED,
+							  "the server has no such method"};
+	static const struct ipci_refusal forbidden = {IPC_PERMISSION_DENIED,
+						      "no policy rule allows this method"};
+	static const struct ipci_refusal expired = {IPC_DEADLINE_EXCEEDED,
+						    "the deadline had passed when it came"};
+
+	if (method < 0)
+		return method == IPCI_METHOD_UNIMPLEMENTED ? &unimplemented : &forbidden;
+	if (late)
+		return &expired;
+	return channel->life ? ipci_admit(channel, view) : NULL;
+}
+
+/* A request that the program does not get, or not yet: no handler has seen it. */
+static int hold_back(struct ipc_call *call, const struct ipci_view *view,
+		     const struct ipci_refusal *why)
+{
+	static const struct ipci_refusal no_memory = {IPC_RESOURCE_EXHAUSTED,
+						      "the server is out of memory"};
+	struct ipci_parked *parked = NULL;
+
+	if (why == &ipci_must_wait) {
+		parked = ipci_parked_new(call->channel->loop, view);
+		why = &no_memory;
+	}
+	(void)skip(call->channel, view);
+	if (parked)
+		ipci_place_await(call, parked);
 	else
-		ipci_call_fail(call, IPC_PERMISSION_DENIED, true,
-			       "no policy rule allows this method");
+		ipci_call_fail(call, why->status, true, why->text);
 	return IPCI_LOOK_AGAIN;
 }
 
@@ -150,8 +178,11 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 {
 	const uint64_t seq = view->call_id >> IPCI_CALL_SLOT_BITS;
 	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
+	const struct ipci_refusal *why;
 	int method, r;
 
+	if (view->method & ~(uint32_t)IPCI_REQUEST_KNOWN)
+		return poison(channel, "a request with bits that nobody agreed on");
 	if (!call)
 		return poison(channel, "a request in a slot beyond the calls agreed on");
 	if (seq <= channel->call_seq)
@@ -170,18 +201,20 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 		return look_for_end(channel);
 	if (r == 0)
 		return IPCI_LOOK_NOTHING;
-	method = view->method < channel->n_methods ? channel->methods[view->method]
-						   : IPCI_METHOD_REFUSED;
-	if (__builtin_expect(method >= 0, 1)) {
-		r = deliver(channel, view, &event->msg);
-		if (r < 0)
-			return r;
+	method = channel->methods[view->method & IPCI_REQUEST_METHOD_MASK];
+	why = objection(channel, view, method, view->kind & IPCI_EXT_KNOWN && read_ext(call, view));
+	if (__builtin_expect(why != NULL, 0)) {
+		ipci_call_serve(call, view->call_id, (uint32_t)method);
+		return hold_back(call, view, why);
+	}
+	r = deliver(channel, view, &event->msg);
+	if (r < 0) {
+		ipci_call_reset(call);
+		return r;
 	}
 	ipci_call_serve(call, view->call_id, (uint32_t)method);
-	if (view->kind & IPCI_EXT_KNOWN)
-		read_ext(call, view);
-	if (method < 0)
-		return refuse(channel, view, call, method);
+	if (channel->life & IPCI_LIFE_GUARDED)
+		ipci_place_take(call);
 	ipci_request_event(call, event);
 	return IPCI_LOOK_EVENT;
 }
@@ -203,7 +236,7 @@ static int take_cancel(struct ipc_channel *channel, const struct ipci_view *view
 	call->given_up_id = view->call_id;
 	(void)skip(channel, view);
 	/* The answer may have been on its way already. */
-	if (call->state == IPCI_CALL_SERVED)
+	if (call->state == IPCI_CALL_SERVED || call->state == IPCI_CALL_WAITING)
 		ipci_call_cancel_by_peer(call);
 	return IPCI_LOOK_AGAIN;
 }
@@ -225,22 +258,31 @@ static int take_at_server(struct ipc_channel *channel, const struct ipci_view *v
 
 /* ── client ── */
 
+struct ipci_parked *ipci_parked_new(struct ipc_loop *loop, const struct ipci_view *view)
+{
+	struct ipci_parked *parked = malloc(sizeof(*parked) + ((view->payload_bytes + 15u) & ~15u));
+
+	if (!parked)
+		return NULL;
+	parked->loop = loop;
+	parked->size_bytes = view->payload_bytes;
+	ipci_snapshot(parked->data, view->payload, view->payload_bytes);
+	return parked;
+}
+
 /*
  * A copy for later. Without memory the call ends with a status: its reply is lost, and said to be.
  */
 static void park(struct ipc_call *call, const struct ipci_view *view)
 {
 	struct ipc_loop *loop = call->channel->loop;
-	struct ipci_parked *parked = malloc(sizeof(*parked) + ((view->payload_bytes + 15u) & ~15u));
+	struct ipci_parked *parked = ipci_parked_new(loop, view);
 
 	if (!parked) {
 		ipci_call_end(call, IPC_RESOURCE_EXHAUSTED, IPC_FATE_EXECUTED,
 			      "no memory for the reply");
 		return;
 	}
-	parked->loop = loop;
-	parked->size_bytes = view->payload_bytes;
-	ipci_snapshot(parked->data, view->payload, view->payload_bytes);
 	ipci_timer_remove(call);
 	call->parked = parked;
 	ipci_list_remove(&call->ready);
@@ -403,6 +445,16 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 	if (!ipci_list_empty(&channel->outbox) && ipci_outbox_flush(channel) < 0)
 		return IPCI_LOOK_AGAIN;
 	channel->outbox_used = !ipci_list_empty(&channel->outbox);
+	if (channel->life & IPCI_LIFE_SHORT) {
+		int r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
+
+		if (r < 0)
+			return poison(channel, "the peer's `consumed` is impossible");
+		if (r) {
+			channel->life &= (uint8_t)~IPCI_LIFE_SHORT;
+			ipci_place_next(channel->server);
+		}
+	}
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
 	/*
@@ -445,6 +497,8 @@ int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_c
 int ipci_report_call(struct ipc_call *call, struct ipc_event *event)
 {
 	ipci_list_remove(&call->ready);
+	if (call->state == IPCI_CALL_WAITING)
+		return ipci_place_deliver(call, event);
 	if (call->channel->at_server) {
 		*event = (struct ipc_event){
 			.kind = IPC_EVENT_CANCELLED,

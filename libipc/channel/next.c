@@ -214,6 +214,9 @@ static bool is_quiet(struct ipc_channel *channel)
 	} else if (ipci_consumer_ready(&channel->inbox->rx)) {
 		return false;
 	}
+	if (channel->life & IPCI_LIFE_SHORT &&
+	    ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel)) != 0)
+		return false;
 	/* While a room is open, what waits for the ring waits for the program. */
 	if (!channel->room_call && !ipci_list_empty(&channel->outbox) &&
 	    ipci_producer_has_room(&channel->tx, OUTBOX_FRAME_MAX_BYTES) != 0)
@@ -224,7 +227,7 @@ static bool is_quiet(struct ipc_channel *channel)
 static uint32_t wants(const struct ipc_channel *channel, uint32_t frames, uint32_t space)
 {
 	bool for_space = channel->stalled || channel->room_wanted ||
-			 !ipci_list_empty(&channel->outbox);
+			 channel->life & IPCI_LIFE_SHORT || !ipci_list_empty(&channel->outbox);
 
 	return (channel->stalled ? 0 : frames) | (for_space ? space : 0);
 }

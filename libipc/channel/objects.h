@@ -75,26 +75,30 @@ enum {
 
 enum ipci_call_state {
 	IPCI_CALL_FREE = 0,
-	IPCI_CALL_BEGUN,  /* client: has an id, nothing was sent */
-	IPCI_CALL_SENT,	  /* client: waits for its reply */
-	IPCI_CALL_ZOMBIE, /* client: nobody waits, the server still holds the slot */
-	IPCI_CALL_ENDED,  /* client: reported; its info is readable until the next turn */
-	IPCI_CALL_SERVED, /* server: delivered, not ended */
-	IPCI_CALL_FAILED, /* server: ended, its error waits for room */
+	IPCI_CALL_BEGUN,   /* client: has an id, nothing was sent */
+	IPCI_CALL_SENT,	   /* client: waits for its reply */
+	IPCI_CALL_ZOMBIE,  /* client: nobody waits, the server still holds the slot */
+	IPCI_CALL_ENDED,   /* client: reported; its info is readable until the next turn */
+	IPCI_CALL_WAITING, /* server: taken from the ring, waits until others have ended */
+	IPCI_CALL_SERVED,  /* server: delivered, not ended */
+	IPCI_CALL_FAILED,  /* server: ended, its error waits for room */
 };
 
 struct ipc_call {
 	struct ipc_channel *channel;
 	uint64_t id;
+	uint64_t position;    /* client, sent: where its request lies in the ring */
 	uint64_t deadline_ns; /* absolute; IPCI_NEVER */
 	void *user;
-	uint16_t method; /* this side's id */
-	uint8_t state;	 /* enum ipci_call_state */
-	uint8_t fate;	 /* enum ipc_fate */
-	int16_t status;	 /* client, ended: 0..16; server, failed: what to send */
-	bool cancelled;	 /* server: nobody waits */
-	bool told;	 /* server: CANCELLED was reported */
-	bool expired;	 /* client: ended by its deadline, the server still holds the slot */
+	uint16_t method;       /* this side's id */
+	uint16_t request_bits; /* client: IPCI_REQUEST_… above the method */
+	uint8_t state;	       /* enum ipci_call_state */
+	uint8_t fate;	       /* enum ipc_fate */
+	int16_t status;	       /* client, ended: 0..16; server, failed: what to send */
+	bool cancelled;	       /* server: nobody waits */
+	bool told;	       /* server: CANCELLED was reported */
+	bool placed;	       /* server: holds one of the places that its server has */
+	bool expired;	       /* client: ended by its deadline, the server still holds the slot */
 	bool has_trace;
 	uint8_t trace[IPCI_TRACE_BYTES];
 	uint32_t timer;	      /* index + 1 in the heap; 0: not in it */
@@ -105,6 +109,12 @@ struct ipc_call {
 	struct ipci_list ready;	 /* in loop->ready_calls */
 	struct ipci_list outbox; /* in channel->outbox */
 	struct ipc_call *next_free;
+};
+
+/* channel->life */
+enum {
+	IPCI_LIFE_GUARDED = 1 << 0, /* server: each request is asked whether it may go on */
+	IPCI_LIFE_SHORT = 1 << 1,   /* server: a waiting request lacks room for its answer */
 };
 
 struct ipc_channel {
@@ -131,6 +141,7 @@ struct ipc_channel {
 			bool room_short;  /* room_wanted is not 0 */
 			bool outbox_used; /* the outbox may not be empty */
 			bool ends;	  /* closed by somebody, or hung up: with drain_end */
+			uint8_t life;	  /* IPCI_LIFE_… */
 		};
 		uint64_t aside;
 	};
@@ -148,6 +159,7 @@ struct ipc_channel {
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
 	uint64_t room_wanted;	   /* 0, or the frame bytes for which WRITABLE is owed */
+	uint64_t waiting_bytes;	   /* server: of the requests that wait */
 	struct ipci_list outbox;
 	struct ipc_writer writer;
 
@@ -186,7 +198,12 @@ struct ipc_server {
 	uint64_t serial; /* of our SERVE */
 	uint64_t ring_bytes;
 	uint32_t max_calls;
-	struct ipci_list link; /* in loop->servers */
+	uint32_t max_in_flight; /* 0: no limit */
+	uint32_t max_waiting;
+	uint32_t n_in_flight; /* calls that hold a place */
+	uint32_t n_waiting;
+	struct ipci_list waiting; /* calls without a place, who came first first */
+	struct ipci_list link;	  /* in loop->servers */
 };
 
 struct ipci_watch {
@@ -298,6 +315,29 @@ void ipci_call_expired(struct ipc_call *call);
 int ipci_outbox_flush(struct ipc_channel *channel); /* 1 all went, 0 no room, -errno */
 int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags);
 
+/* overload.c */
+/* Why a request does not reach the program, or not yet. */
+struct ipci_refusal {
+	int status;
+	const char *text;
+};
+extern const struct ipci_refusal ipci_must_wait;
+/* NULL: the program may have it now. For channels with IPCI_LIFE_GUARDED. */
+const struct ipci_refusal *ipci_admit(const struct ipc_channel *channel,
+				      const struct ipci_view *view);
+/* The program has the call, which takes a place. */
+void ipci_place_take(struct ipc_call *call);
+/* The call is served but not delivered; *@parked becomes its own. */
+void ipci_place_await(struct ipc_call *call, struct ipci_parked *parked);
+/* The call ends, whatever its state: the next may have its place. */
+void ipci_place_leave(struct ipc_call *call);
+/* Gives the places that are free to who has waited longest. */
+void ipci_place_next(struct ipc_server *server);
+/* Its turn has come: IPCI_LOOK_EVENT, or IPCI_LOOK_AGAIN and it has not. */
+int ipci_place_deliver(struct ipc_call *call, struct ipc_event *event);
+/* Whoever waits is refused. */
+void ipci_place_clear(struct ipc_server *server, const struct ipci_refusal *why);
+
 /* channel.c */
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 		       const struct ipc_service *service);
@@ -404,6 +444,8 @@ int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_c
 
 /* The event for a call on loop->ready_calls; begins no turn. IPCI_LOOK_EVENT. */
 int ipci_report_call(struct ipc_call *call, struct ipc_event *event);
+/* A copy of the payload for later, or NULL. The frame is not taken. */
+struct ipci_parked *ipci_parked_new(struct ipc_loop *loop, const struct ipci_view *view);
 void ipci_take_parked(struct ipc_call *call, struct ipc_msg *msg);
 void ipci_call_set_ended(struct ipc_call *call);
 

@@ -150,6 +150,8 @@ void ipci_serve_offer(struct ipc_loop *loop, ipc_broker_Message message, struct 
 	channel->server = server;
 	channel->at_server = true;
 	channel->user = server->user;
+	if (server->max_in_flight)
+		channel->life = IPCI_LIFE_GUARDED;
 	channel->id = ipc_broker_Message_channel(message);
 	r = join(channel, offer, fds, &half_fd, &error);
 	if (r < 0) {
@@ -200,6 +202,9 @@ static int serve_check(struct ipc_loop *loop, const struct ipc_service *service,
 		r = ipci_sizes_check(loop, &opts->ring_bytes, &opts->max_calls);
 	if (r < 0)
 		return r;
+	if (opts->max_waiting && !opts->max_in_flight)
+		return ipci_error_set(&loop->error, -EINVAL,
+				      "ipc_serve_opts: max_waiting without max_in_flight");
 	if (opts->flags || (opts->name && strlen(opts->name) >= IPCI_NAME_BYTES))
 		return ipci_error_set(&loop->error, -EINVAL,
 				      "ipc_serve_opts: an unknown flag, or too long a name");
@@ -238,7 +243,10 @@ IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
 		.user = known.user,
 		.ring_bytes = known.ring_bytes,
 		.max_calls = known.max_calls,
+		.max_in_flight = known.max_in_flight,
+		.max_waiting = known.max_waiting ? known.max_waiting : known.max_in_flight,
 	};
+	ipci_list_init(&server->waiting);
 	ipci_list_init(&server->link);
 	r = serve(server, known.name);
 	if (r < 0) {
@@ -266,13 +274,16 @@ static void withdraw(struct ipc_server *server)
 
 IPC_PUBLIC void ipc_server_free(ipc_server *server)
 {
+	static const struct ipci_refusal withdrawn = {IPC_UNAVAILABLE, "the service was withdrawn"};
 	struct ipc_loop *loop;
 
 	if (!server)
 		return;
 	loop = server->loop;
-	if (!ipci_forked(loop))
+	if (!ipci_forked(loop)) {
 		withdraw(server);
+		ipci_place_clear(server, &withdrawn);
+	}
 	for (struct ipci_list *l = loop->channels.next, *next; l != &loop->channels; l = next) {
 		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, link);
 

@@ -152,6 +152,14 @@ enum {
 	IPCI_EXT_KNOWN = IPCI_EXT_DEADLINE | IPCI_EXT_TRACE,
 };
 
+/*
+ * A request frame's .method: the client's method id below, these bits above it; any other bit
+ * poisons.
+ */
+#define IPCI_REQUEST_METHOD_MASK 0x3ff
+#define IPCI_REQUEST_NO_WAIT 0x8000 /* rather refuse than let it wait for its turn */
+#define IPCI_REQUEST_KNOWN (IPCI_REQUEST_METHOD_MASK | IPCI_REQUEST_NO_WAIT)
+
 #define IPCI_EXT_DEADLINE_BYTES 16u
 #define IPCI_EXT_TRACE_BYTES 32u
 #define IPCI_EXT_MAX_BYTES (IPCI_EXT_DEADLINE_BYTES + IPCI_EXT_TRACE_BYTES)

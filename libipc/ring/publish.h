@@ -258,6 +258,20 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 }
 
 /*
+ * The request at @position has run out of time where it lies: of its deadline, the first extension,
+ * nothing remains now. Only while the place is surely still the request's: it is not written again
+ * before the peer was seen to have consumed it. Relaxed: a hint about a frame that was published
+ * long ago, whose sole writer is the owner; who has read it already learns of the end by a frame.
+ */
+static inline void ipci_producer_expire(const struct ipci_producer *p, uint64_t position)
+{
+	if (position < p->peer_consumed)
+		return;
+	atomic_store_explicit((_Atomic uint64_t *)(void *)(ipci_producer_frame(p, position) + 1), 0,
+			      memory_order_relaxed);
+}
+
+/*
  * For tools and topics; not on the way of a message. Relaxed: a statistic, whose sole writer is the
  * owner.
  */

@@ -181,35 +181,54 @@ Test(backpressure, errors_that_find_no_room_go_when_there_is_some, .timeout = 60
 	pair_stop(&pair);
 }
 
-/* The deadlines pass while the client's ring is full: the cancels wait their turn. */
-Test(backpressure, cancels_that_find_no_room_go_when_there_is_some, .timeout = 60)
+/* Calls until the client's ring is full of them. How many, and which. */
+static unsigned fill_ring(uint64_t timeout_ns, ipc_call *calls[])
 {
-	struct ipc_call_opts opts = {.size = sizeof(opts), .timeout_ns = 10 * MS_NS};
-	struct ipc_event event;
+	struct ipc_call_opts opts = {.size = sizeof(opts), .timeout_ns = timeout_ns};
 	struct ipc_room room;
-	unsigned n = 0, n_ended = 0;
-	ipc_call *call;
+	unsigned n = 0;
 
 	n_kept = 0;
 	pair_start(&pair, &(struct pair_opts){.client_ring_bytes = 4096});
 	pair.server.on_event = keep_request;
-	while (ipc_begin(pair.channel, HOLD, 900, &opts, &call, &room) == 0) {
-		cr_assert_eq(ipc_commit(call, 900, IPC_LAST), 0);
-		n++;
-	}
-	while (ipc_begin(pair.channel, HOLD, 0, &opts, &call, &room) == 0) {
-		cr_assert_eq(ipc_commit(call, 0, IPC_LAST), 0);
-		n++;
-	}
-	while (n_ended < n) {
-		cr_assert_eq(ipc_loop_next(pair.client.loop, &event, (int64_t)PATIENCE_NS), 1);
-		n_ended += event.kind == IPC_EVENT_END;
-	}
+	while (ipc_begin(pair.channel, HOLD, 900, &opts, &calls[n], &room) == 0)
+		cr_assert_eq(ipc_commit(calls[n++], 900, IPC_LAST), 0);
+	while (ipc_begin(pair.channel, HOLD, 0, &opts, &calls[n], &room) == 0)
+		cr_assert_eq(ipc_commit(calls[n++], 0, IPC_LAST), 0);
+	return n;
+}
+
+/* The cancels wait their turn. */
+Test(backpressure, cancels_that_find_no_room_go_when_there_is_some, .timeout = 60)
+{
+	ipc_call *calls[64];
+	unsigned n = fill_ring(0, calls);
+
+	for (unsigned i = 0; i < n; i++)
+		ipc_cancel(calls[i]);
 	PUMP_UNTIL(&pair, n_kept == n && pair.server.n[IPC_EVENT_CANCELLED] == n);
 	for (unsigned i = 0; i < n; i++)
 		cr_assert_eq(ipc_fail(kept[i], IPC_CANCELLED, NULL), 0);
 	pair_settle(&pair);
 	cr_assert_eq(channel_info(pair.channel).n_calls, 0);
+	pair_stop(&pair);
+}
+
+/* And so do those of calls whose time is up; nobody need serve these any more. */
+Test(backpressure, deadlines_that_pass_while_the_ring_is_full_take_their_requests_back,
+     .timeout = 60)
+{
+	ipc_call *calls[64];
+	unsigned n = fill_ring(10 * MS_NS, calls), n_ended = 0;
+	struct ipc_event event;
+
+	while (n_ended < n) {
+		cr_assert_eq(ipc_loop_next(pair.client.loop, &event, (int64_t)PATIENCE_NS), 1);
+		n_ended += event.kind == IPC_EVENT_END;
+	}
+	PUMP_UNTIL(&pair, channel_info(pair.channel).n_calls == 0);
+	cr_assert_eq(n_kept, 0);
+	cr_assert_eq(channel_info(pair.served).n_calls, 0);
 	pair_stop(&pair);
 }
 

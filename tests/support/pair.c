@@ -77,6 +77,8 @@ static void open_channel(struct pair *pair, const struct pair_opts *opts)
 		.ring_bytes = opts->server_ring_bytes,
 		.max_calls = opts->server_max_calls,
 		.user = &pair->server,
+		.max_in_flight = opts->max_in_flight,
+		.max_waiting = opts->max_waiting,
 	};
 	struct ipc_open_opts open = {
 		.size = sizeof(open),
