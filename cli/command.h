@@ -17,6 +17,7 @@ int command_bench(int argc, char **argv);
 int command_bench_rtt(int argc, char **argv);
 int command_bench_wake(int argc, char **argv);
 int command_bench_open(int argc, char **argv);
+int command_doctor(int argc, char **argv);
 
 /* A whole number from @min to @max. 0, or -EINVAL after a line on stderr that names @option. */
 int command_number(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret);

@@ -12,6 +12,7 @@ static const char usage[] =
 	"Looks at libipc from the command line.\n"
 	"\n"
 	"  bench           how fast it is, beside the machine's own limits\n"
+	"  doctor          whether libipc works here, how well, and what to change\n"
 	"  --version, --help\n"
 	"\n"
 	"\"ipc COMMAND --help\" says more.\n"
@@ -25,6 +26,8 @@ int main(int argc, char **argv)
 
 	if (strcmp(command, "bench") == 0)
 		return command_bench(argc - 1, argv + 1);
+	if (strcmp(command, "doctor") == 0)
+		return command_doctor(argc - 1, argv + 1);
 	if (strcmp(command, "--help") == 0 || strcmp(command, "help") == 0) {
 		fputs(usage, stdout);
 		return command_flush(STATUS_OK);
