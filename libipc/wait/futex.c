@@ -7,7 +7,6 @@
 #include "futex.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -42,7 +41,7 @@ int ipci_futex_wait(const _Atomic uint32_t *word, uint32_t expected, uint64_t de
 
 int ipci_futex_wake(_Atomic uint32_t *word)
 {
-	long r = syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	long r = syscall(SYS_futex, word, FUTEX_WAKE, IPCI_FUTEX_WAKE_MAX, NULL, NULL, 0);
 
 	return r < 0 ? -errno : (int)r;
 }

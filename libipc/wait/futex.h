@@ -17,7 +17,13 @@
  */
 int ipci_futex_wait(const _Atomic uint32_t *word, uint32_t expected, uint64_t deadline_ns);
 
-/* Wakes all that sleep on @word. Returns how many, or -errno. */
+/*
+ * A word has one sleeper, or two where one is about to go. Whoever maps the word can sleep on it,
+ * though, as often as it likes: waking a crowd is work that a peer would choose the size of.
+ */
+#define IPCI_FUTEX_WAKE_MAX 8
+
+/* Wakes who sleeps on @word, the oldest first, at most IPCI_FUTEX_WAKE_MAX. How many, or -errno. */
 int ipci_futex_wake(_Atomic uint32_t *word);
 
 /* True if the kernel has futex_waitv() and does not refuse it; asked once. */

@@ -6,12 +6,13 @@
 #ifndef IPCI_WAIT_URING_FUTEX_H
 #define IPCI_WAIT_URING_FUTEX_H
 
-#include <limits.h>
 #include <liburing.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "futex.h"
 
 #define IPCI_OP_FUTEX_WAIT 51
 #define IPCI_OP_FUTEX_WAKE 52
@@ -35,10 +36,10 @@ static inline void ipci_prep_futex_wait(struct io_uring_sqe *sqe, const _Atomic 
 	ipci_prep_futex(sqe, IPCI_OP_FUTEX_WAIT, word, expected);
 }
 
-/* Wakes all; completes with how many. */
+/* Wakes as ipci_futex_wake() does; completes with how many. */
 static inline void ipci_prep_futex_wake(struct io_uring_sqe *sqe, const _Atomic uint32_t *word)
 {
-	ipci_prep_futex(sqe, IPCI_OP_FUTEX_WAKE, word, INT_MAX);
+	ipci_prep_futex(sqe, IPCI_OP_FUTEX_WAKE, word, IPCI_FUTEX_WAKE_MAX);
 }
 
 #endif

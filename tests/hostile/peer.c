@@ -67,7 +67,7 @@ void peer_connect(struct peer *peer, const char *path)
 	ipc_broker_Hello_w hello;
 	unsigned n_fds;
 
-	*peer = (struct peer){.bell = -EBADF};
+	*peer = (struct peer){.bell = -EBADF, .other_fd = -EBADF};
 	cr_assert_lt(strlen(path), sizeof(address.sun_path));
 	memcpy(address.sun_path, path, strlen(path));
 	peer->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -83,6 +83,8 @@ void peer_close(struct peer *peer)
 {
 	if (peer->bell >= 0)
 		(void)close(peer->bell);
+	if (peer->other_fd >= 0)
+		(void)close(peer->other_fd);
 	(void)close(peer->socket);
 	ipci_half_deinit(&peer->own);
 	ipci_half_deinit(&peer->other);
@@ -109,22 +111,22 @@ static void import(struct peer *peer, int half, int bell, uint64_t ring_bytes)
 
 	cr_assert_eq(ipci_half_import(&peer->other, half, ring_bytes, &error), 0, "%s", error.text);
 	peer->bell = bell;
-	(void)close(half);
+	peer->other_fd = half;
 }
 
-void peer_ask(struct peer *peer)
+void peer_ask_with(const struct peer *peer, int half, uint64_t timeout_ns)
 {
 	static const struct {
 		const char *name;
 		uint16_t id;
 	} methods[] = {{"Echo", ECHO}, {"Hold", HOLD}, {"Missing", MISSING}};
-	int half = make_half(peer);
 	ipc_broker_Message_w m = start(ipc_broker_Kind_Open, 2);
 	ipc_broker_Open_w open = ipc_broker_Message_new_open(&m);
 	ipc_broker_Method_vec_w v;
 
 	ipc_broker_Open_set_service(&open, "test.Echo", 9);
 	ipc_broker_Open_set_max_calls(&open, 16);
+	ipc_broker_Open_set_timeout_ns(&open, timeout_ns);
 	ipc_broker_Open_set_ring_bytes(&open, RING);
 	ipc_broker_Open_set_layout(&open, IPCI_LAYOUT_VERSION);
 	v = ipc_broker_Open_new_methods(&open, 3);
@@ -135,6 +137,13 @@ void peer_ask(struct peer *peer)
 		ipc_broker_Method_set_id(&method, methods[i].id);
 	}
 	send_out(peer->socket, &half, 1);
+}
+
+void peer_ask(struct peer *peer)
+{
+	int half = make_half(peer);
+
+	peer_ask_with(peer, half, 0);
 	(void)close(half);
 }
 

@@ -20,6 +20,7 @@
 
 struct peer {
 	int socket, bell;
+	int other_fd; /* the other's half */
 	struct ipci_half own, other;
 	uint64_t head, tail; /* of the own ring, and of the other's */
 	uint64_t seq;
@@ -39,6 +40,8 @@ ipc_broker_Message peer_await(int socket, ipc_broker_Kind kind, int fds[IPCI_PAC
 
 /* As a client of test.Echo: asks, and once the answer is there, joins. */
 void peer_ask(struct peer *peer);
+/* With a half that is there already, or that is none. */
+void peer_ask_with(const struct peer *peer, int half, uint64_t timeout_ns);
 void peer_joined(struct peer *peer);
 
 /* As the server of test.Mirror: offers it, and accepts the first who comes. */

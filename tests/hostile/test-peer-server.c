@@ -13,66 +13,6 @@
 
 /* ── as a server ── */
 
-static ipc_channel *victim; /* the pair's server is its client */
-static unsigned n_ends;
-static int end_status;
-
-static void be_victim(struct pair *p, struct ipc_event *event)
-{
-	if (event->kind == IPC_EVENT_END) {
-		n_ends++;
-		end_status = event->status;
-	}
-	serve_all(p, event);
-}
-
-static void start_server(void)
-{
-	struct ipc_open_opts opts = {.size = sizeof(opts),
-				     .flags = IPC_OPEN_ASYNC,
-				     .ring_bytes = RING};
-
-	start();
-	n_ends = 0;
-	pair.server.on_event = be_victim;
-	peer_offer(&peer);
-	cr_assert_eq(ipc_open(pair.server.loop, &mirror_service, &opts, &victim), 0);
-	peer_accept(&peer);
-	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_CHANNEL] == 2);
-	cr_assert_eq(pair.server.last.status, 0, "%s", ipc_loop_error(pair.server.loop));
-}
-
-/* The request of a call that the victim makes; its frame as it came. */
-static struct raw_frame get_called(void)
-{
-	struct raw_frame frame;
-
-	(void)send_call(victim, 0, 30, 1, NULL);
-	cr_assert(peer_take(&peer, &frame));
-	cr_assert_eq(frame.kind, IPCI_KIND_REQUEST);
-	return frame;
-}
-
-static void answer(uint64_t call_id, uint32_t payload_bytes)
-{
-	struct raw_frame frame = {.commit = payload_bytes + 1,
-				  .kind = IPCI_KIND_REPLY,
-				  .call_id = call_id};
-
-	peer_put(&peer, frame, 0x33);
-}
-
-/* The victim's @n calls end, and the channel with them. */
-static void expect_broken(const char *why, unsigned n)
-{
-	expect_poison(why);
-	cr_assert_eq(n_ends, n);
-	if (n)
-		cr_assert_eq(end_status, IPC_INTERNAL);
-	cr_assert_eq(channel_info(victim).state, IPC_CHANNEL_CLOSED);
-	stop();
-}
-
 Test(hostile_server, that_keeps_the_rules_is_believed, .timeout = 30)
 {
 	start_server();

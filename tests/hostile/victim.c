@@ -2,6 +2,7 @@
 #include "victim.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include <criterion/criterion.h>
@@ -14,6 +15,9 @@ int lost_status;
 unsigned n_lost;
 ipc_call *kept[64];
 unsigned n_kept;
+ipc_channel *victim;
+unsigned n_ends;
+int end_status;
 
 /* Whoever hears of a breach in the middle of an answer frees the call, as the header says. */
 static void echo(const struct ipc_event *event)
@@ -66,6 +70,88 @@ void start_client(void)
 	peer_joined(&peer);
 }
 
+static void be_victim(struct pair *p, struct ipc_event *event)
+{
+	if (event->kind == IPC_EVENT_END) {
+		n_ends++;
+		end_status = event->status;
+	}
+	serve_all(p, event);
+}
+
+void start_server(void)
+{
+	struct ipc_open_opts opts = {.size = sizeof(opts),
+				     .flags = IPC_OPEN_ASYNC,
+				     .ring_bytes = RING};
+
+	start();
+	n_ends = 0;
+	pair.server.on_event = be_victim;
+	peer_offer(&peer);
+	cr_assert_eq(ipc_open(pair.server.loop, &mirror_service, &opts, &victim), 0);
+	peer_accept(&peer);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_CHANNEL] == 2);
+	cr_assert_eq(pair.server.last.status, 0, "%s", ipc_loop_error(pair.server.loop));
+}
+
+struct raw_frame get_called(void)
+{
+	struct raw_frame frame;
+
+	(void)send_call(victim, 0, 30, 1, NULL);
+	cr_assert(peer_take(&peer, &frame));
+	cr_assert_eq(frame.kind, IPCI_KIND_REQUEST);
+	return frame;
+}
+
+void answer(uint64_t call_id, uint32_t payload_bytes)
+{
+	struct raw_frame frame = {.commit = payload_bytes + 1,
+				  .kind = IPCI_KIND_REPLY,
+				  .call_id = call_id};
+
+	peer_put(&peer, frame, 0x33);
+}
+
+void expect_broken(const char *why, unsigned n)
+{
+	expect_poison(why);
+	cr_assert_eq(n_ends, n);
+	if (n)
+		cr_assert_eq(end_status, IPC_INTERNAL);
+	cr_assert_eq(channel_info(victim).state, IPC_CHANNEL_CLOSED);
+	stop();
+}
+
+void start_as(enum role role)
+{
+	if (role == AS_CLIENT)
+		start_client();
+	else
+		start_server();
+	exchange(role);
+}
+
+ipc_channel *victims_channel(enum role role)
+{
+	return role == AS_CLIENT ? pair.served : victim;
+}
+
+void exchange(enum role role)
+{
+	unsigned before = pair.server.n[IPC_EVENT_MESSAGE];
+
+	if (role == AS_CLIENT) {
+		expect_reply(peer_request(&peer, 0, ECHO, 20), IPCI_KIND_REPLY);
+		return;
+	}
+	answer(get_called().call_id, 40);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_MESSAGE] == before + 1);
+	cr_assert_eq(pair.server.last.msg.size_bytes, 40);
+	cr_assert_eq(n_lost, 0, "%s", reason);
+}
+
 void check_honest(void)
 {
 	unsigned before = pair.client.n[IPC_EVENT_MESSAGE];
@@ -78,9 +164,22 @@ void check_honest(void)
 	cr_assert_eq(channel_info(pair.channel).state, IPC_CHANNEL_OPEN);
 }
 
+/* The loop has nothing to report, and a host may sleep on it. */
+void expect_asleep(void)
+{
+	struct pollfd poll_fd = {.fd = ipc_loop_fd(pair.server.loop), .events = POLLIN};
+	struct ipc_event event;
+
+	pair_settle(&pair);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(ipc_loop_next(pair.server.loop, &event, 0), 0);
+	cr_assert_eq(poll(&poll_fd, 1, 0), 0, "the loop says that there is something");
+}
+
 void stop(void)
 {
 	check_honest();
+	expect_asleep();
 	for (unsigned i = 0; i < n_kept; i++)
 		(void)ipc_fail(kept[i], IPC_ABORTED, NULL);
 	peer_close(&peer);

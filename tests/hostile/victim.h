@@ -27,9 +27,31 @@ void serve_all(struct pair *p, struct ipc_event *event);
 void start(void);
 /* And the peer a client of the victim. */
 void start_client(void);
-/* The honest third is served as ever; everything is freed. */
+/* And the peer a server, of which the pair's server is a client: the victim's channel. */
+void start_server(void);
+extern ipc_channel *victim;
+extern unsigned n_ends; /* of the victim's calls, without a reply */
+extern int end_status;
+/* The request of a call that the victim makes; its frame as it came. */
+struct raw_frame get_called(void);
+void answer(uint64_t call_id, uint32_t payload_bytes);
+/* The victim's @n calls end, and the channel with them; stops. */
+void expect_broken(const char *why, unsigned n);
+
+/* What harms both: the victim's channel is pair.served or victim, and has had one right answer. */
+enum role { AS_CLIENT, AS_SERVER, N_ROLES };
+void start_as(enum role role);
+ipc_channel *victims_channel(enum role role);
+/* One call, rightly answered. */
+void exchange(enum role role);
+
+/*
+ * The honest third is served as ever, the victim's loop has nothing to do any more and says so; all
+ * is freed.
+ */
 void stop(void);
 void check_honest(void);
+void expect_asleep(void);
 
 /* The victim found it out, and says why, to everybody. */
 void expect_poison(const char *why);
