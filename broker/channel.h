@@ -33,7 +33,8 @@ struct ipci_channel {
 	struct ipci_service *service; /* while waiting */
 	uint64_t open_serial;
 	uint64_t open_deadline_ns;
-	uint64_t ring_bytes; /* the client's */
+	uint64_t ring_bytes; /* the client's … */
+	uint32_t page_bytes; /* … on pages of that size, 0: the kernel's own */
 	uint32_t layout;
 	uint32_t max_calls; /* as offered */
 	int half;	    /* the client's, until it is offered */

@@ -117,6 +117,8 @@ int ipci_message_offer(struct ipci_packet *packet, const struct ipci_offer *in)
 	ipc_broker_Offer_set_ring_bytes(&offer, ipc_broker_Open_ring_bytes(in->open));
 	ipc_broker_Offer_set_layout(&offer, ipc_broker_Open_layout(in->open));
 	ipc_broker_Offer_set_features(&offer, ipc_broker_Open_features(in->open));
+	ipc_broker_Offer_set_page_bytes(&offer, ipc_broker_Open_page_bytes(in->open));
+	ipc_broker_Offer_set_allow_huge_pages(&offer, ipc_broker_Open_allow_huge_pages(in->open));
 	set_methods(&offer, ipc_broker_Open_methods(in->open), in->rule);
 	return finish(&w, packet);
 }
@@ -134,5 +136,6 @@ int ipci_message_opened(struct ipci_packet *packet, const struct ipci_opened *in
 	ipc_broker_Opened_set_layout(&opened, in->layout);
 	ipc_broker_Opened_set_features(&opened, in->features);
 	ipc_broker_Opened_set_max_calls(&opened, in->max_calls);
+	ipc_broker_Opened_set_page_bytes(&opened, in->page_bytes);
 	return finish(&w, packet);
 }

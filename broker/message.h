@@ -47,6 +47,7 @@ struct ipci_opened {
 	uint64_t features;
 	uint32_t layout;
 	uint32_t max_calls;
+	uint32_t page_bytes;
 };
 
 int ipci_message_opened(struct ipci_packet *packet, const struct ipci_opened *opened);

@@ -60,7 +60,7 @@ static int prepare_offer(struct ipci_channel *channel, struct ipci_peer *server,
 			 struct ipci_error *error)
 {
 	struct ipci_quota *quota = &server->workload->quota;
-	uint64_t bytes = ipci_half_size_bytes(channel->ring_bytes);
+	uint64_t bytes = ipci_half_shape_bytes(channel->ring_bytes, channel->page_bytes);
 	int r;
 
 	r = ipci_charge_take(charge(channel, IPCI_CHARGE_SERVER_CHANNEL), quota,
@@ -168,9 +168,11 @@ static int check_open(ipc_broker_Open open, char service[static IPCI_SERVICE_NAM
 		if (!ipci_method_name_ok(name.data, name.size_bytes))
 			return ipci_error_set(error, -EPROTO, "OPEN names an impossible method");
 	}
-	if (!ipci_half_ring_bytes_ok(ipc_broker_Open_ring_bytes(open)))
-		return ipci_error_set(error, -EPROTO, "OPEN names an impossible ring of %llu bytes",
-				      (unsigned long long)ipc_broker_Open_ring_bytes(open));
+	if (!ipci_half_shape_ok(ipc_broker_Open_ring_bytes(open), ipc_broker_Open_page_bytes(open)))
+		return ipci_error_set(error, -EPROTO,
+				      "OPEN names an impossible ring of %llu bytes on pages of %u",
+				      (unsigned long long)ipc_broker_Open_ring_bytes(open),
+				      ipc_broker_Open_page_bytes(open));
 	if (ipc_broker_Open_layout(open) == 0)
 		return ipci_error_set(error, -EPROTO, "OPEN names no layout");
 	return 0;
@@ -207,6 +209,7 @@ static int fill(struct ipci_channel *channel, struct ipci_request *request,
 	ipc_broker_Open open = ipc_broker_Message_open(request->message);
 	struct ipci_quota *quota = &channel->client->workload->quota;
 	uint64_t ring_bytes = ipc_broker_Open_ring_bytes(open);
+	uint32_t page_bytes = ipc_broker_Open_page_bytes(open);
 	int r;
 
 	r = ipci_charge_take(charge(channel, IPCI_CHARGE_PENDING), quota, IPCI_LIMIT_PENDING_OPENS,
@@ -216,10 +219,10 @@ static int fill(struct ipci_channel *channel, struct ipci_request *request,
 				     IPCI_LIMIT_CHANNELS, 1, error);
 	if (r == 0)
 		r = ipci_charge_take(charge(channel, IPCI_CHARGE_CLIENT_OWN), quota,
-				     IPCI_LIMIT_SHARED_MEMORY, ipci_half_size_bytes(ring_bytes),
-				     error);
+				     IPCI_LIMIT_SHARED_MEMORY,
+				     ipci_half_shape_bytes(ring_bytes, page_bytes), error);
 	if (r == 0)
-		r = ipci_half_check(request->fd, ring_bytes, error);
+		r = ipci_half_check_shape(request->fd, ring_bytes, page_bytes, error);
 	if (r < 0)
 		return r;
 	channel->request = malloc(request->msg->size_bytes);
@@ -229,6 +232,7 @@ static int fill(struct ipci_channel *channel, struct ipci_request *request,
 	channel->request_bytes = request->msg->size_bytes;
 	channel->half = TAKE_FD(request->fd);
 	channel->ring_bytes = ring_bytes;
+	channel->page_bytes = page_bytes;
 	channel->layout = ipc_broker_Open_layout(open);
 	return 0;
 }
@@ -315,7 +319,9 @@ static void answered(struct ipci_peer *server)
 static int check_accept(struct ipci_channel *channel, ipc_broker_Accept accept, int fd,
 			struct ipci_error *error)
 {
-	uint64_t bytes = ipci_half_size_bytes(ipc_broker_Accept_ring_bytes(accept));
+	uint64_t ring_bytes = ipc_broker_Accept_ring_bytes(accept);
+	uint32_t page_bytes = ipc_broker_Accept_page_bytes(accept);
+	uint64_t bytes = ipci_half_shape_bytes(ring_bytes, page_bytes);
 	int r;
 
 	if (ipc_broker_Accept_layout(accept) != channel->layout)
@@ -330,7 +336,7 @@ static int check_accept(struct ipci_channel *channel, ipc_broker_Accept accept, 
 				     &channel->server->workload->quota, IPCI_LIMIT_SHARED_MEMORY,
 				     bytes, error);
 	if (r == 0)
-		r = ipci_half_check(fd, ipc_broker_Accept_ring_bytes(accept), error);
+		r = ipci_half_check_shape(fd, ring_bytes, page_bytes, error);
 	return r;
 }
 
@@ -343,6 +349,7 @@ static int send_opened(struct ipci_channel *channel, ipc_broker_Accept accept, i
 		.channel = channel->id,
 		.server = ipci_workload_name(channel->server->workload),
 		.ring_bytes = ipc_broker_Accept_ring_bytes(accept),
+		.page_bytes = ipc_broker_Accept_page_bytes(accept),
 		.features = ipc_broker_Accept_features(accept),
 		.layout = ipc_broker_Accept_layout(accept),
 		.max_calls = least(ipc_broker_Accept_max_calls(accept), channel->max_calls,
@@ -369,10 +376,13 @@ int ipci_open_accept(struct ipci_peer *server, struct ipci_request *request,
 	if (!channel)
 		return ipci_error_set(error, -EPROTO, "ACCEPT of no offer (%llu)",
 				      (unsigned long long)request->serial);
-	if (!ipci_half_ring_bytes_ok(ipc_broker_Accept_ring_bytes(accept)))
-		return ipci_error_set(error, -EPROTO,
-				      "ACCEPT names an impossible ring of %llu bytes",
-				      (unsigned long long)ipc_broker_Accept_ring_bytes(accept));
+	if (!ipci_half_shape_ok(ipc_broker_Accept_ring_bytes(accept),
+				ipc_broker_Accept_page_bytes(accept)))
+		return ipci_error_set(
+			error, -EPROTO,
+			"ACCEPT names an impossible ring of %llu bytes on pages of %u",
+			(unsigned long long)ipc_broker_Accept_ring_bytes(accept),
+			ipc_broker_Accept_page_bytes(accept));
 	if (channel->state == IPCI_CHANNEL_ORPHANED) {
 		ipci_channel_end(channel, channel->client, -ETIMEDOUT, "the client did not wait");
 		answered(server);

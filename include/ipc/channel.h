@@ -15,7 +15,7 @@ enum {
 
 struct ipc_open_opts {
 	size_t size;	/* sizeof(struct ipc_open_opts) */
-	uint32_t flags; /* IPC_OPEN_… */
+	uint32_t flags; /* IPC_OPEN_…, IPC_HUGE_PAGES and the like */
 	/* calls in flight; 0: 256; the server's limit applies where it is lower */
 	uint32_t max_calls;
 	const char *name;    /* of this client, in the broker's log; NULL: none */
@@ -23,7 +23,7 @@ struct ipc_open_opts {
 	uint64_t timeout_ns; /* 0: 5 s; also how long to wait for a service that is not up yet */
 	/* this side's ring, a power of two from 4 KiB to 1 GiB; 0: 64 KiB */
 	uint64_t ring_bytes;
-	void *user;	     /* comes back in this channel's events */
+	void *user; /* comes back in this channel's events */
 };
 
 enum ipc_channel_state {
@@ -49,6 +49,8 @@ struct ipc_channel_info {
 	uint64_t n_received, n_sent; /* frames */
 	uint64_t n_sleeps;	     /* times this side slept for the channel in a call */
 	uint64_t n_wakes;	     /* wake system calls this side made for the peer */
+	uint32_t page_bytes;	     /* of this side's ring: 0, or the size of its huge pages */
+	uint32_t peer_page_bytes;    /* of the peer's */
 };
 
 /**
@@ -68,7 +70,9 @@ struct ipc_channel_info {
  *         it);
  *         -ETIMEDOUT nobody serves it, or the server did not answer; -EDQUOT a limit of the policy;
  *         -EPIPE the server died meanwhile; -EPROTO the server's half failed its checks; -EINVAL;
- *         -E2BIG; -ENOTCONN the broker is gone;
+ *         -E2BIG; -ENOTCONN the broker is gone; -EOPNOTSUPP one side's ring is of huge pages, which
+ *         the other does not allow; -ENOMEM also too few huge pages (ipc_loop_error() says what to
+ *         do);
  *         -EHOSTUNREACH the kernel cannot pass the descriptors (gVisor); -ENOMEM, -EMFILE; -ECHILD.
  */
 IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service,

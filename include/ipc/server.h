@@ -9,16 +9,16 @@
 IPC_BEGIN_DECLS
 
 struct ipc_serve_opts {
-	size_t size;	     /* sizeof(struct ipc_serve_opts) */
-	uint32_t flags;	     /* 0 */
-	uint32_t max_calls;  /* calls in flight a channel; 0: 256; at most 65535 */
-	const char *name;    /* of this instance, in the broker's log; NULL: none */
+	size_t size;	    /* sizeof(struct ipc_serve_opts) */
+	uint32_t flags;	    /* IPC_HUGE_PAGES and the like */
+	uint32_t max_calls; /* calls in flight a channel; 0: 256; at most 65535 */
+	const char *name;   /* of this instance, in the broker's log; NULL: none */
 	/*
 	 * this side's ring on each channel, a power of two from 4 KiB to 1 GiB, allocated on the
 	 * loop when a client comes; 0: 64 KiB
 	 */
 	uint64_t ring_bytes;
-	void *user;	     /* comes back in this server's events */
+	void *user; /* comes back in this server's events */
 	/*
 	 * Calls that the program has at once, over all channels; 0: as many as the channels allow.
 	 * A request beyond them waits for its turn, first come, first served, under its deadline;

@@ -33,6 +33,20 @@ enum {
 	IPC_NO_WAIT = 1 << 3,
 };
 
+/*
+ * Flags of ipc_open() and ipc_serve(): huge pages, of 2 MiB. A ring is at least one of them, and that
+ * is its default size then; one more holds what lies before it. Each is mapped by one entry where
+ * ordinary pages take 512: worth it for rings of many megabytes.
+ */
+enum {
+	/* This side's ring lies in huge pages, or the open fails. The peer must allow it. */
+	IPC_HUGE_PAGES = 1 << 4,
+	/* … or, where there are none left for it, or a client does not allow them, in ordinary ones */
+	IPC_PREFER_HUGE_PAGES = 1 << 5,
+	/* The peer's ring may lie in huge pages: at most one is taken from this side's pool for that. */
+	IPC_ALLOW_HUGE_PAGES = 1 << 6,
+};
+
 /* A timeout that never passes; 0 means the default of the call in question. */
 #define IPC_FOREVER UINT64_MAX
 

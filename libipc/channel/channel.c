@@ -39,7 +39,7 @@ int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 	return 0;
 }
 
-void ipci_control_write(struct ipci_half *own)
+static void write_identity(struct ipci_half *own)
 {
 	struct ipci_control *control = (struct ipci_control *)(void *)own->base;
 
@@ -48,6 +48,32 @@ void ipci_control_write(struct ipci_half *own)
 	control->ring_offset = own->ring_offset;
 	control->ring_bytes = own->ring_bytes;
 	control->features = IPCI_FEATURES_KNOWN;
+}
+
+int ipci_channel_own_half(struct ipc_channel *channel, int *ret_fd, uint64_t ring_bytes,
+			  uint32_t flags, struct ipci_error *error)
+{
+	int r = -ENOMEM;
+
+	if (flags & IPCI_OWN_HUGE_PAGES)
+		r = ipci_half_make(&channel->own, ret_fd, ring_bytes, IPCI_HALF_HUGE_PAGE_BYTES,
+				   error);
+	if (!(flags & IPCI_OWN_HUGE_PAGES) || (r < 0 && flags & IPC_PREFER_HUGE_PAGES))
+		r = ipci_half_make(&channel->own, ret_fd, ring_bytes, 0, error);
+	if (r == 0)
+		write_identity(&channel->own);
+	return r;
+}
+
+int ipci_channel_check_pages(uint32_t flags, uint32_t page_bytes, const char *whose,
+			     struct ipci_error *error)
+{
+	if (page_bytes == 0 || flags & IPC_ALLOW_HUGE_PAGES)
+		return 0;
+	return ipci_error_set(error, -EOPNOTSUPP,
+			      "the %s's ring is of huge pages, which the %s does not allow "
+			      "(IPC_ALLOW_HUGE_PAGES)",
+			      whose, whose[0] == 'c' ? "server" : "client");
 }
 
 static int alloc_calls(struct ipc_channel *channel, uint32_t max_calls)
@@ -427,8 +453,12 @@ static void fill_info(const struct ipc_channel *channel, struct ipc_channel_info
 	info->n_received = channel->inbox->rx.n_frames;
 	info->payload_max_bytes = ipci_payload_max_bytes(channel->own.ring_bytes);
 	info->receive_max_bytes = ipci_payload_max_bytes(channel->inbox->half.ring_bytes);
-	info->shared_bytes = ipci_half_size_bytes(channel->own.ring_bytes) +
-			     ipci_half_size_bytes(channel->inbox->half.ring_bytes);
+	info->shared_bytes = ipci_half_shape_bytes(channel->own.ring_bytes,
+						   channel->own.page_bytes) +
+			     ipci_half_shape_bytes(channel->inbox->half.ring_bytes,
+						   channel->inbox->half.page_bytes);
+	info->page_bytes = channel->own.page_bytes;
+	info->peer_page_bytes = channel->inbox->half.page_bytes;
 }
 
 IPC_PUBLIC int ipc_channel_info(ipc_channel *channel, struct ipc_channel_info *ret)

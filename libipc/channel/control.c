@@ -140,6 +140,20 @@ int ipci_sizes_check(struct ipc_loop *loop, uint64_t *ring_bytes, uint32_t *max_
 	return 0;
 }
 
+int ipci_pages_check(struct ipc_loop *loop, uint32_t flags, uint64_t *ring_bytes)
+{
+	if (!(flags & IPCI_OWN_HUGE_PAGES))
+		return 0;
+	if (*ring_bytes == 0)
+		*ring_bytes = IPCI_HALF_HUGE_PAGE_BYTES;
+	if (*ring_bytes < IPCI_HALF_HUGE_PAGE_BYTES)
+		return ipci_error_set(&loop->error, -EINVAL,
+				      "ring_bytes %llu: huge pages have %u bytes, and a ring is at "
+				      "least one of them",
+				      (unsigned long long)*ring_bytes, IPCI_HALF_HUGE_PAGE_BYTES);
+	return 0;
+}
+
 bool ipci_control_copy_name(char *ret, size_t size, struct ipc_str name)
 {
 	if (name.size_bytes == 0 || name.size_bytes >= size ||

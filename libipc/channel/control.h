@@ -61,6 +61,8 @@ void ipci_control_set_methods(ipc_broker_Method_vec_w *methods, const struct ipc
 int ipci_service_check(struct ipc_loop *loop, const struct ipc_service *service);
 /* Options that size rings and calls, defaults filled in. 0 or -EINVAL. */
 int ipci_sizes_check(struct ipc_loop *loop, uint64_t *ring_bytes, uint32_t *max_calls);
+/* The same for flags about huge pages, before that. */
+int ipci_pages_check(struct ipc_loop *loop, uint32_t flags, uint64_t *ring_bytes);
 
 /* open.c */
 void ipci_open_opened(struct ipc_loop *loop, ipc_broker_Message message, struct ipci_fds *fds);

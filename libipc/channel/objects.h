@@ -40,6 +40,9 @@
 	(20 * IPCI_NS_PER_MS)	    /* longest sleep without a look at hang-up and the broker */
 #define IPCI_POLL_NS IPCI_NS_PER_MS /* a busy loop looks at everything else this often */
 #define IPCI_NAME_BYTES 128u
+/* This side's ring shall, or should, lie in huge pages. */
+#define IPCI_OWN_HUGE_PAGES (uint32_t)(IPC_HUGE_PAGES | IPC_PREFER_HUGE_PAGES)
+#define IPCI_PAGES_FLAGS (IPCI_OWN_HUGE_PAGES | (uint32_t)IPC_ALLOW_HUGE_PAGES)
 #define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
 
 static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
@@ -158,6 +161,7 @@ struct ipc_channel {
 	struct ipci_patience patience; /* with a reply, or with the next request */
 	uint32_t max_calls, n_calls;
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
+	uint32_t flags;		   /* client: IPC_HUGE_PAGES and the like */
 	uint64_t room_wanted;	   /* 0, or the frame bytes for which WRITABLE is owed */
 	uint64_t waiting_bytes;	   /* server: of the requests that wait */
 	struct ipci_list outbox;
@@ -200,6 +204,7 @@ struct ipc_server {
 	uint32_t max_calls;
 	uint32_t max_in_flight; /* 0: no limit */
 	uint32_t max_waiting;
+	uint32_t flags;	      /* IPC_HUGE_PAGES and the like */
 	uint32_t n_in_flight; /* calls that hold a place */
 	uint32_t n_waiting;
 	struct ipci_list waiting; /* calls without a place, who came first first */
@@ -341,8 +346,13 @@ void ipci_place_clear(struct ipc_server *server, const struct ipci_refusal *why)
 /* channel.c */
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 		       const struct ipc_service *service);
+/* A new half as @flags, IPC_HUGE_PAGES and the like, say, with its identity. 0 or -errno. */
+int ipci_channel_own_half(struct ipc_channel *channel, int *ret_fd, uint64_t ring_bytes,
+			  uint32_t flags, struct ipci_error *error);
+/* What this side's flags say to a peer's half on such pages: 0, or -EOPNOTSUPP with words. */
+int ipci_channel_check_pages(uint32_t flags, uint32_t page_bytes, const char *whose,
+			     struct ipci_error *error);
 /* Joins: takes the peer's half and the bell, which were checked. */
-void ipci_control_write(struct ipci_half *own); /* a new half's identity, before it leaves */
 int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell,
 		      uint32_t max_calls);
 void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason,

@@ -53,6 +53,7 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 {
 	ipc_broker_Opened opened = ipc_broker_Message_opened(message);
 	const uint64_t ring_bytes = ipc_broker_Opened_ring_bytes(opened);
+	const uint32_t page_bytes = ipc_broker_Opened_page_bytes(opened);
 	const uint32_t max_calls = ipc_broker_Opened_max_calls(opened);
 	struct ipci_half half;
 	int r;
@@ -64,17 +65,20 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 				      "the kernel delivered no descriptors: some sandboxes "
 				      "(gVisor) cannot pass them");
 	if (fds->n != 2 || ipc_broker_Opened_layout(opened) != IPCI_LAYOUT_VERSION ||
-	    !ipci_half_ring_bytes_ok(ring_bytes) || max_calls == 0 ||
+	    !ipci_half_shape_ok(ring_bytes, page_bytes) || max_calls == 0 ||
 	    max_calls > channel->max_calls_wanted ||
 	    !ipci_control_copy_name(channel->peer, sizeof(channel->peer),
 				    ipc_broker_Opened_server(opened)))
 		return ipci_error_set(error, -EPROTO,
 				      "the answer to the open is not one that can be");
+	r = ipci_channel_check_pages(channel->flags, page_bytes, "server", error);
+	if (r < 0)
+		return r;
 	r = ipci_bell_check(fds->fd[1]);
 	if (r < 0)
 		return ipci_error_set(error, -EPROTO,
 				      "what came as the bell is no SEQPACKET socket");
-	r = ipci_half_import(&half, fds->fd[0], ring_bytes, error);
+	r = ipci_half_import_shape(&half, fds->fd[0], ring_bytes, page_bytes, error);
 	if (r < 0)
 		return r;
 	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls);
@@ -132,10 +136,9 @@ static int request(struct ipc_channel *channel, const struct ipc_open_opts *opts
 	uint64_t serial;
 	int r;
 
-	r = ipci_half_create(&channel->own, &half_fd, opts->ring_bytes, &loop->error);
+	r = ipci_channel_own_half(channel, &half_fd, opts->ring_bytes, opts->flags, &loop->error);
 	if (r < 0)
 		return r;
-	ipci_control_write(&channel->own);
 	serial = ipci_control_start(loop->control, &m, ipc_broker_Kind_Open, 0);
 	open = ipc_broker_Message_new_open(&m);
 	ipc_broker_Open_set_service(&open, service->name, strlen(service->name));
@@ -146,6 +149,8 @@ static int request(struct ipc_channel *channel, const struct ipc_open_opts *opts
 	ipc_broker_Open_set_layout(&open, IPCI_LAYOUT_VERSION);
 	ipc_broker_Open_set_features(&open, IPCI_FEATURES_KNOWN);
 	ipc_broker_Open_set_timeout_ns(&open, timeout_ns);
+	ipc_broker_Open_set_page_bytes(&open, channel->own.page_bytes);
+	ipc_broker_Open_set_allow_huge_pages(&open, opts->flags & IPC_ALLOW_HUGE_PAGES);
 	methods = ipc_broker_Open_new_methods(&open, service->n_methods);
 	ipci_control_set_methods(&methods, service);
 	r = ipci_control_send(loop, &half_fd, 1);
@@ -163,6 +168,7 @@ static int open_channel(struct ipc_channel *channel, const struct ipc_open_opts 
 
 	channel->user = opts->user;
 	channel->async = opts->flags & IPC_OPEN_ASYNC;
+	channel->flags = opts->flags & IPCI_PAGES_FLAGS;
 	channel->max_calls_wanted = opts->max_calls;
 	r = request(channel, opts, timeout_ns);
 	if (r < 0 || channel->async)
@@ -190,10 +196,12 @@ IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service,
 	r = ipci_opts_copy(&known, sizeof(known), opts);
 	if (r < 0)
 		return r;
-	if (known.flags & ~(uint32_t)IPC_OPEN_ASYNC || known.token)
+	if (known.flags & ~(IPC_OPEN_ASYNC | IPCI_PAGES_FLAGS) || known.token)
 		return ipci_error_set(&loop->error, -EINVAL,
 				      "ipc_open_opts: an unknown flag, or a token");
 	r = ipci_service_check(loop, service);
+	if (r == 0)
+		r = ipci_pages_check(loop, known.flags, &known.ring_bytes);
 	if (r == 0)
 		r = ipci_sizes_check(loop, &known.ring_bytes, &known.max_calls);
 	if (r == 0 && known.name && strlen(known.name) >= IPCI_NAME_BYTES)

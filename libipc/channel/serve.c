@@ -58,19 +58,34 @@ static int map_methods(struct ipc_channel *channel, ipc_broker_Method_vec offere
 	return 0;
 }
 
+/* Our half, on pages that the client allows. */
+static int make_half(struct ipc_channel *channel, ipc_broker_Offer offer, int *ret_fd,
+		     struct ipci_error *error)
+{
+	const struct ipc_server *server = channel->server;
+	uint32_t flags = server->flags;
+
+	if (flags & IPC_PREFER_HUGE_PAGES && !ipc_broker_Offer_allow_huge_pages(offer))
+		flags &= ~IPCI_OWN_HUGE_PAGES;
+	if (flags & IPC_HUGE_PAGES && !ipc_broker_Offer_allow_huge_pages(offer))
+		return ipci_channel_check_pages(0, IPCI_HALF_HUGE_PAGE_BYTES, "server", error);
+	return ipci_channel_own_half(channel, ret_fd, server->ring_bytes, flags, error);
+}
+
 /* Checks what was offered, and joins. *@ret_fd is our half, to be sent. 0 or -errno with words. */
 static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci_fds *fds,
 		int *ret_fd, struct ipci_error *error)
 {
 	struct ipc_server *server = channel->server;
 	const uint64_t ring_bytes = ipc_broker_Offer_ring_bytes(offer);
+	const uint32_t page_bytes = ipc_broker_Offer_page_bytes(offer);
 	uint32_t max_calls = ipc_broker_Offer_max_calls(offer);
 	_cleanup_(closep) int half_fd = -EBADF;
 	struct ipci_half half;
 	int r;
 
 	if (fds->n != 2 || ipc_broker_Offer_layout(offer) != IPCI_LAYOUT_VERSION ||
-	    !ipci_half_ring_bytes_ok(ring_bytes) || max_calls == 0 ||
+	    !ipci_half_shape_ok(ring_bytes, page_bytes) || max_calls == 0 ||
 	    !ipci_control_copy_name(channel->peer, sizeof(channel->peer),
 				    ipc_broker_Offer_caller(offer)))
 		return ipci_error_set(error, -EPROTO, "the offer is not one that can be");
@@ -79,18 +94,22 @@ static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci
 	r = map_methods(channel, ipc_broker_Offer_methods(offer));
 	if (r < 0 || !ipc_broker_Offer_ok(offer))
 		return ipci_error_set(error, r < 0 ? r : -EPROTO, "the offer's methods cannot be");
+	r = ipci_channel_check_pages(server->flags, page_bytes, "client", error);
+	if (r < 0)
+		return r;
 	r = ipci_bell_check(fds->fd[1]);
 	if (r < 0)
 		return ipci_error_set(error, -EPROTO,
 				      "what came as the bell is no SEQPACKET socket");
-	r = ipci_half_import(&half, fds->fd[0], ring_bytes, error);
+	r = ipci_half_import_shape(&half, fds->fd[0], ring_bytes, page_bytes, error);
 	if (r < 0)
 		return r;
-	r = ipci_half_create(&channel->own, &half_fd, server->ring_bytes, error);
-	if (r == 0) {
-		ipci_control_write(&channel->own);
-		r = ipci_channel_join(channel, &half, fds->fd[1], max_calls);
+	r = make_half(channel, offer, &half_fd, error);
+	if (r < 0) {
+		ipci_half_deinit(&half);
+		return r;
 	}
+	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls);
 	if (r < 0) {
 		ipci_half_deinit(&half);
 		return ipci_error_set(error, r, "cannot join the channel: %s", strerror(-r));
@@ -125,6 +144,7 @@ static int accept_offer(struct ipc_channel *channel, uint64_t serial, int half_f
 	ipc_broker_Accept_set_layout(&accept, IPCI_LAYOUT_VERSION);
 	ipc_broker_Accept_set_features(&accept, IPCI_FEATURES_KNOWN);
 	ipc_broker_Accept_set_max_calls(&accept, channel->max_calls);
+	ipc_broker_Accept_set_page_bytes(&accept, channel->own.page_bytes);
 	return ipci_control_send(loop, &half_fd, 1);
 }
 
@@ -199,13 +219,16 @@ static int serve_check(struct ipc_loop *loop, const struct ipc_service *service,
 	int r = ipci_service_check(loop, service);
 
 	if (r == 0)
+		r = ipci_pages_check(loop, opts->flags, &opts->ring_bytes);
+	if (r == 0)
 		r = ipci_sizes_check(loop, &opts->ring_bytes, &opts->max_calls);
 	if (r < 0)
 		return r;
 	if (opts->max_waiting && !opts->max_in_flight)
 		return ipci_error_set(&loop->error, -EINVAL,
 				      "ipc_serve_opts: max_waiting without max_in_flight");
-	if (opts->flags || (opts->name && strlen(opts->name) >= IPCI_NAME_BYTES))
+	if (opts->flags & ~IPCI_PAGES_FLAGS ||
+	    (opts->name && strlen(opts->name) >= IPCI_NAME_BYTES))
 		return ipci_error_set(&loop->error, -EINVAL,
 				      "ipc_serve_opts: an unknown flag, or too long a name");
 	for (struct ipci_list *l = loop->servers.next; l != &loop->servers; l = l->next) {
@@ -245,6 +268,7 @@ IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
 		.max_calls = known.max_calls,
 		.max_in_flight = known.max_in_flight,
 		.max_waiting = known.max_waiting ? known.max_waiting : known.max_in_flight,
+		.flags = known.flags,
 	};
 	ipci_list_init(&server->waiting);
 	ipci_list_init(&server->link);

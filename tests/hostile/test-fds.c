@@ -52,6 +52,21 @@ static void assert_refused(int fd, const char *words)
 	cr_assert_eq(close(fd), 0);
 }
 
+/* Takes @fd. What the broker, which reads nothing, need not find out, who maps it does. */
+static void assert_not_imported(int fd, uint64_t ring_bytes, uint32_t page_bytes, const char *words)
+{
+	struct ipci_half half = {.ring_bytes = 77};
+	struct ipci_error error = {0};
+
+	cr_assert_eq(ipci_half_check_shape(fd, ring_bytes, page_bytes, &error), 0, "%s",
+		     error.text);
+	cr_assert_eq(ipci_half_import_shape(&half, fd, ring_bytes, page_bytes, &error), -EPROTO);
+	cr_assert_not_null(strstr(error.text, words), "\"%s\" lacks \"%s\"", error.text, words);
+	cr_assert_null(half.base);
+	cr_assert_eq(half.ring_bytes, 77);
+	cr_assert_eq(close(fd), 0);
+}
+
 /* A memfd as a peer may make it. */
 static int forge(off_t size, unsigned flags, int seals)
 {
@@ -171,7 +186,18 @@ Test(fds, holes_are_refused_also_where_as_much_was_allocated_behind_the_end)
 	cr_assert_eq(fcntl(fd, F_ADD_SEALS, SEALS), 0);
 	cr_assert_eq(fstat(fd, &st), 0);
 	cr_assert_geq((off_t)st.st_blocks * 512, HALF_BYTES, "not the case that is meant");
-	assert_refused(fd, "holes");
+	assert_not_imported(fd, RING_BYTES, 0, "holes");
+}
+
+Test(fds, more_memory_than_agreed_is_refused)
+{
+	int fd = memfd_create("ipc-half", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	cr_assert_eq(ftruncate(fd, HALF_BYTES), 0);
+	cr_assert_eq(fallocate(fd, 0, 0, HALF_BYTES), 0);
+	cr_assert_eq(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1024 * HALF_BYTES), 0);
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, SEALS), 0);
+	assert_not_imported(fd, RING_BYTES, 0, "allocated for it");
 }
 
 Test(fds, a_half_that_was_opened_again_to_be_read_is_refused)

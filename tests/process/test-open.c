@@ -303,7 +303,7 @@ Test(open, an_open_refuses_options_that_cannot_be, .timeout = 30)
 
 	world_start(&world);
 	loop = world_loop(&world, "web", 0);
-	cr_assert_eq(open_with(loop, (struct ipc_open_opts){.flags = 1 << 5}), -EINVAL);
+	cr_assert_eq(open_with(loop, (struct ipc_open_opts){.flags = 1u << 31}), -EINVAL);
 	cr_assert_eq(open_with(loop, (struct ipc_open_opts){.token = "t"}), -EINVAL);
 	cr_assert_eq(open_with(loop, (struct ipc_open_opts){.ring_bytes = 100}), -EINVAL);
 	cr_assert_eq(open_with(loop, (struct ipc_open_opts){.ring_bytes = 12288}), -EINVAL);

@@ -74,6 +74,7 @@ static void open_channel(struct pair *pair, const struct pair_opts *opts)
 {
 	struct ipc_serve_opts serve = {
 		.size = sizeof(serve),
+		.flags = opts->server_flags,
 		.ring_bytes = opts->server_ring_bytes,
 		.max_calls = opts->server_max_calls,
 		.user = &pair->server,
@@ -82,7 +83,7 @@ static void open_channel(struct pair *pair, const struct pair_opts *opts)
 	};
 	struct ipc_open_opts open = {
 		.size = sizeof(open),
-		.flags = IPC_OPEN_ASYNC,
+		.flags = IPC_OPEN_ASYNC | opts->client_flags,
 		.ring_bytes = opts->client_ring_bytes,
 		.max_calls = opts->client_max_calls,
 		.user = &pair->client,

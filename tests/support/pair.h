@@ -39,6 +39,7 @@ struct pair_opts {
 	uint64_t client_ring_bytes, server_ring_bytes;
 	uint32_t client_max_calls, server_max_calls;
 	uint32_t max_in_flight, max_waiting; /* the server's */
+	uint32_t client_flags, server_flags;
 };
 
 /* Starts a world, serves test.Echo as shop, and opens it as web. NULL: the defaults. */
