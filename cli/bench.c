@@ -11,6 +11,9 @@ static const struct {
 } benches[] = {
 	{"rtt", command_bench_rtt, "a call there and back, beside the machine's own limit"},
 	{"wake", command_bench_wake, "the same asleep, and how long it takes to wake somebody"},
+	{"many", command_bench_many, "a call over one channel of a server that has thousands"},
+	{"fanin", command_bench_fanin, "a polite client beside one that floods"},
+	{"idle", command_bench_idle, "channels that nobody uses"},
 	{"open", command_bench_open, "opening and closing a channel"},
 };
 #define N_BENCHES (sizeof(benches) / sizeof(*benches))

@@ -16,6 +16,9 @@ enum command_status {
 int command_bench(int argc, char **argv);
 int command_bench_rtt(int argc, char **argv);
 int command_bench_wake(int argc, char **argv);
+int command_bench_many(int argc, char **argv);
+int command_bench_fanin(int argc, char **argv);
+int command_bench_idle(int argc, char **argv);
 int command_bench_open(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 

@@ -15,34 +15,36 @@ void pair_raise_limits(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int open_all(struct pair *pair, const struct pair_plan *plan, struct ipci_error *error)
+int pair_open(struct pair *pair, const struct ipc_open_opts *opts, size_t n,
+	      struct ipci_error *error)
 {
-	struct ipc_open_opts opens = plan->opens;
+	size_t all = pair->n_channels + n;
+	ipc_channel **channels = realloc(pair->channels, all * sizeof(*channels));
+	int r = 0;
 
-	opens.size = sizeof(opens);
-	pair->channels = calloc(plan->n_channels, sizeof(*pair->channels));
-	if (!pair->channels)
+	if (!channels)
 		return ipci_error_set(error, -ENOMEM, "out of memory");
-	while (pair->n_channels < plan->n_channels) {
-		int r = echo_open(pair->loop, &opens, &pair->channels[pair->n_channels], error);
-
+	pair->channels = channels;
+	while (r == 0 && pair->n_channels < all) {
+		r = echo_open(pair->loop, opts, &channels[pair->n_channels], error);
 		if (r == 0 && stage_stop)
 			r = ipci_error_set(error, -EINTR, "stopped");
-		if (r < 0)
-			return r;
-		pair->n_channels++;
+		if (r == 0)
+			pair->n_channels++;
 	}
-	return 0;
+	return r;
 }
 
 int pair_init(struct pair *pair, const struct pair_plan *plan, struct ipci_error *error)
 {
 	struct echo_server server = plan->server;
+	struct ipc_open_opts opens = plan->opens;
 	int r;
 
 	*pair = (struct pair){};
 	server.wait = plan->wait;
 	server.cpu = plan->cpus.server;
+	opens.size = sizeof(opens);
 	r = stage_init(&pair->stage, plan->broker, ECHO_SERVICE, ECHO_METHODS, error);
 	/* The server's process has a copy of all there is so far; what follows is the client's. */
 	if (r == 0)
@@ -50,8 +52,8 @@ int pair_init(struct pair *pair, const struct pair_plan *plan, struct ipci_error
 				error);
 	if (r == 0)
 		r = echo_connect(pair->stage.client_socket, plan->wait, &pair->loop, error);
-	if (r == 0)
-		r = open_all(pair, plan, error);
+	if (r == 0 && plan->n_channels)
+		r = pair_open(pair, &opens, plan->n_channels, error);
 	return r;
 }
 

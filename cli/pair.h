@@ -31,6 +31,10 @@ struct pair_plan {
 int pair_init(struct pair *pair, const struct pair_plan *plan, struct ipci_error *error);
 void pair_deinit(struct pair *pair);
 
+/* @n channels more. @opts: NULL for the defaults. 0 or -errno and why. */
+int pair_open(struct pair *pair, const struct ipc_open_opts *opts, size_t n,
+	      struct ipci_error *error);
+
 /* As many descriptors as the system lets this process have: thousands of channels take thousands. */
 void pair_raise_limits(void);
 
