@@ -7,7 +7,19 @@
  *                      later IPC_EVENT_MESSAGE or _END, or ipc_receive
  *   server:            IPC_EVENT_REQUEST, ipc_reserve, write, ipc_commit(IPC_LAST); or ipc_fail
  *
- * A call carries one message each way; streaming is not built yet.
+ * Either side may send several messages on a call: each but the last is committed without IPC_LAST.
+ *
+ *   server stream:     ipc_reserve, write, ipc_commit(0), … and as above, or, with no message left,
+ *                      ipc_commit(call, 0, IPC_LAST); the client: ipc_receive, … until a message
+ *                      with IPC_MSG_LAST, IPC_END or a status; or IPC_EVENT_MESSAGE, … until `last`
+ *   client stream:     ipc_begin, write, ipc_commit(0), ipc_reserve, write, ipc_commit(0), …
+ *                      ipc_commit(IPC_LAST) or ipc_transact; the server: IPC_EVENT_REQUEST and
+ *                      IPC_EVENT_MESSAGE, … until `last`, or IPC_EVENT_END
+ *
+ * All but a client's first and a server's last message are items, for which there is credit: at most
+ * a quarter of the sender's ring on a call and way can be on its way, or wait for the program that
+ * receives. So a stream that nobody reads stalls its sender, and no call beside it. A server's last
+ * message ends the call also where the client has not ended its side.
  */
 #ifndef IPC_CALL_H
 #define IPC_CALL_H
@@ -78,19 +90,29 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
 
 /**
  * ipc_reserve() - borrow room in this side's ring for the call's next message
- * @call:      an open call that this side has not ended
- * @max_bytes: payload room wanted, 0..payload_max_bytes
- * @flags:     0, or IPC_BLOCK to wait for room under the call's deadline
+ * @call:      a server's call that it has not ended; a client's that was committed without IPC_LAST
+ * @max_bytes: payload room wanted, 0..payload_max_bytes; for an item, header and all, at most a
+ *             quarter of this side's ring
+ * @flags:     0, or IPC_BLOCK to wait for room and credit under the call's deadline; a server's last
+ *             message needs neither credit nor to be that small, if IPC_LAST says so, or if it is
+ *             the first
  * @room:      filled on success, untouched on failure
+ *
+ * Who only sends need not receive for the credit's sake: it is taken where it is the next to come.
+ * With IPC_BLOCK all that comes is received, and kept for ipc_loop_next() and ipc_receive(),
+ * requests included.
  *
  * Ownership: the ring keeps the room; hand it back exactly once, with ipc_commit() or ipc_abort().
  * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. With it, a
- *            call without a deadline waits for as long as its caller likes: a server of callers
+ *            call without a deadline waits for as long as its peer likes: a server of callers
  *            that it does not trust takes WRITABLE.
  *
- * Return: 0; -EAGAIN no room now (WRITABLE follows); -EBUSY another room is open; -EMSGSIZE can
- *         never fit;
- *         -EINVAL; -ETIMEDOUT; -EPROTO the peer broke the channel; -EPIPE the peer is gone;
+ * Return: 0; -EAGAIN no room or no credit now (WRITABLE follows, with the call if it was for
+ *         credit); with IPC_BLOCK only where the call's own items must be received first, because
+ *         the peer may wait for that; -EBUSY another room is open; -EMSGSIZE can never fit;
+ *         -ECANCELED nothing more can be sent: the client does not wait any more, or the server has
+ *         ended the call, which is still to be received;
+ *         -EINVAL; -ETIMEDOUT; -ENOMEM; -EPROTO the peer broke the channel; -EPIPE the peer is gone;
  *         -EACCES the capability was revoked; -ECHILD. After any but -EAGAIN and -EBUSY the server
  *         still ends the call, with ipc_fail(), which then only frees it.
  */
@@ -100,13 +122,16 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
  * ipc_commit() - publish the open room
  * @call:       the call that the room was reserved for
  * @size_bytes: payload bytes written, up to what was reserved
- * @flags:      IPC_LAST, with or without IPC_MORE
+ * @flags:      IPC_LAST: this is this side's last message of the call; IPC_MORE: another commit
+ *              follows at once, so the peer may be woken with that
  *
- * On the server's side IPC_LAST ends the call and its handle.
+ * On the server's side IPC_LAST ends the call and its handle. With no room open for the call, 0 bytes
+ * and IPC_LAST end this side without a message: it never has to wait for room.
  * Threads: the loop's. Does not block. One system call if the peer sleeps, none if not.
  *
- * Return: 0; -EINVAL no room is open for the call, or it is larger than the room; -EOPNOTSUPP
- *         without IPC_LAST (streaming is not built yet); -EPROTO, -EPIPE, -EACCES as in
+ * Return: 0; -EINVAL no room is open for the call, or it is larger than the room, or the room is one
+ *         for a last message and this is none; -EMSGSIZE an item larger than a quarter of the
+ *         ring, the room stays open; -ENOMEM likewise; -EPROTO, -EPIPE, -EACCES as in
  *         ipc_reserve(); -ECHILD.
  */
 IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags);
@@ -122,33 +147,40 @@ IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags);
 IPC_PUBLIC void ipc_abort(ipc_call *call);
 
 /**
- * ipc_transact() - commit the request and wait for the reply
+ * ipc_transact() - commit the request, or a client's last item, and wait for the reply
  * @call:       a call whose room is open
  * @size_bytes: payload bytes written
  * @msg:        the reply, filled when 0 is returned; borrowed (contract point 3)
  *
- * The synchronous hot path. The call has ended when this returns, unless it returns -EINVAL, -EINTR
- * or -EBUSY.
+ * The synchronous hot path: ipc_commit() with IPC_LAST, and ipc_receive(). The call has ended when
+ * this returns, unless it returns -EINVAL, -EINTR or -EBUSY, or a message without IPC_MSG_LAST.
  * Threads: the loop's. Blocks under the call's deadline; a spinning call makes no system call, a
  *          sleeping one makes one futex(2) on each side. Other channels' events wait for
  *          ipc_loop_next().
  *
  * Return: 0; 1..16 the status that it ended with (ipc_call_info() tells more until the next
- *         receive);
+ *         receive); IPC_END it ended well, without a message;
  *         -EINVAL; -EPROTO, -EPIPE, -EACCES nothing was sent; -ECHILD.
  */
 IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *msg);
 
 /**
- * ipc_receive() - wait for a pipelined call's reply
+ * ipc_receive() - wait for a pipelined call's reply, or for a stream's next message
  * @call: a client's committed call
- * @msg:  the reply, filled when 0 is returned; borrowed (contract point 3)
+ * @msg:  the message, filled when 0 is returned; borrowed (contract point 3)
  *
- * Threads: the loop's. Blocks under the call's deadline. The call has ended when this returns 0 or
- *          a status.
+ * The call has ended when this returns a message whose flags have IPC_MSG_LAST (as a reply to a call
+ * without streams always has), IPC_END, or a status.
  *
- * Return: 0; 1..16 the status that it ended with; -EINVAL not a client's committed call; -EINTR;
- *         -ECHILD.
+ * What comes for other calls meanwhile is kept for them in private memory: of each stream a quarter
+ * of the peer's ring, of each call a reply. A channel keeps 16 MiB so, or as much as the peer's ring
+ * if that is larger; what comes beyond is dropped, and its call ends with RESOURCE_EXHAUSTED.
+ *
+ * Threads: the loop's. Blocks under the call's deadline.
+ *
+ * Return: 0; 1..16 the status that it ended with; IPC_END it ended well, without a last message;
+ *         -EINVAL not a client's committed call; -EBUSY the channel's open room is in the way of
+ *         what the peer waits for: commit or abort it first; -ENOMEM; -EINTR; -ECHILD.
  */
 IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg);
 
@@ -156,7 +188,8 @@ IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg);
  * ipc_cancel() - stop caring about a call
  * @call: a client's call, in any state; NULL does nothing; the handle is gone
  *
- * The server sees IPC_EVENT_CANCELLED. What it answers is dropped.
+ * The server sees IPC_EVENT_CANCELLED. What it answers is dropped. Both ways of a stream end; an open
+ * room of the call is aborted.
  * Threads: the loop's. Does not block.
  */
 IPC_PUBLIC void ipc_cancel(ipc_call *call);
@@ -168,7 +201,8 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call);
  * @text:   for the caller to read, cut at 255 bytes; what is no printable character arrives as '?';
  *          NULL: none
  *
- * Sent when there is room; the call is over at once. An open room of the call is aborted.
+ * Sent when there is room; the call is over at once, both ways of a stream included. An open room
+ * of the call is aborted.
  * Threads: the loop's. Does not block.
  *
  * Return: 0; -EINVAL; -ECHILD.

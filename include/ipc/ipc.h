@@ -12,7 +12,8 @@
  *   5. One open room a channel; it dies with commit, abort, fail or cancel.
  *   6. A server ends each call exactly once (ipc_commit() with IPC_LAST, or ipc_fail()), also after
  *      IPC_EVENT_CANCELLED, the peer's death or the loss of the channel.
- *   7. A client's call ends with its last event, a nonzero ipc_receive(), or ipc_cancel().
+ *   7. A client's call ends with its last event, with ipc_receive() or ipc_transact() returning a
+ *      message that has IPC_MSG_LAST, IPC_END or a status, or with ipc_cancel().
  *   8. After fork(), the child may only free: every other call there answers -ECHILD.
  *
  * Results: negative: an errno, and nothing was sent; positive: a documented outcome; 0: good.

@@ -18,6 +18,8 @@ enum {
 	IPC_MSG_IN_PLACE = 1 << 0,
 	/* ipc_keep() succeeded: the message lives until ipc_release(). */
 	IPC_MSG_KEPT = 1 << 1,
+	/* It is its sender's last of the call, as every message is where there are no streams. */
+	IPC_MSG_LAST = 1 << 2,
 };
 
 struct ipc_msg {

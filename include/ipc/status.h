@@ -30,6 +30,7 @@ enum ipc_status {
 /* Outcomes beside the statuses; the values leave room for more statuses. */
 enum {
 	IPC_DEFERRED = 101, /* a generated handler's answer: it keeps the call and ends it later */
+	IPC_END = 102,	    /* ipc_receive(): the call has ended well, without a last message */
 };
 
 /* What is known of a call that did not end well. */

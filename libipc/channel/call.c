@@ -5,18 +5,19 @@
  *   client   FREE ─begin─▶ BEGUN ─commit─▶ SENT ─reply, error, loss─▶ ENDED ─next turn─▶ FREE
  *                            │               └─cancel, deadline─▶ ZOMBIE ─reply─▶ FREE
  *                            └─abort─▶ FREE
- *   server   FREE ─request─▶ SERVED ─commit LAST─▶ FREE
- *               └─▶ WAITING ──┘  └─fail─▶ FAILED ─room─▶ FREE
+ *   server   FREE ─request─▶ SERVED ─item─▶ STREAMING ─commit LAST─▶ FREE
+ *               └─▶ WAITING ──┘└────────────┴─fail, end─▶ FAILED ─room─▶ FREE
  *
- * One request gets exactly one reply or one error, so a slot is in use until that came: a cancelled
- * call is a zombie on the client's side, and the server may not see its slot again before it has
- * answered.
+ * One request gets exactly one reply, error or end, so a slot is in use until that came: a
+ * cancelled call is a zombie on the client's side, and the server may not see its slot again before
+ * it has answered. What the two sides send before, in either direction, are items: stream.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "objects.h"
+#include "stream.h"
 #include "trace.h"
 
 struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id)
@@ -56,6 +57,31 @@ static void let_on(struct ipc_call *call)
 	ipci_place_leave(call);
 }
 
+/* The call's room, if it is open, goes with it. */
+static void forget_room(struct ipc_call *call)
+{
+	struct ipc_channel *channel = call->channel;
+
+	if (channel->room_call != call)
+		return;
+	channel->room_call = NULL;
+	if (!channel->lost)
+		ipci_producer_abort(&channel->tx);
+}
+
+static void free_rest(struct ipc_call *call)
+{
+	struct ipc_channel *channel = call->channel;
+
+	free(call->text);
+	call->text = NULL;
+	/* What the client sent before it learnt that the call is over is checked like the rest. */
+	if (channel->at_server && channel->inbox && ipci_stream_leave(call))
+		call->state = IPCI_CALL_LATE;
+	else
+		ipci_stream_free(call);
+}
+
 /* Back to the pool, from any state. */
 void ipci_call_free(struct ipc_call *call)
 {
@@ -66,24 +92,16 @@ void ipci_call_free(struct ipc_call *call)
 		let_on(call);
 	if (call->timer)
 		ipci_timer_remove(call);
-	if (channel->room_call == call) {
-		channel->room_call = NULL;
-		if (!channel->lost)
-			ipci_producer_abort(&channel->tx);
-	}
+	forget_room(call);
 	ipci_list_remove(&call->ready);
 	ipci_list_remove(&call->outbox);
 	if (channel->loop->ended == call)
 		channel->loop->ended = NULL;
 	if (channel->loop->fresh == call)
 		channel->loop->fresh = NULL;
-	if (call->text || call->parked) {
-		free(call->text);
-		free(call->parked);
-		call->text = NULL;
-		call->parked = NULL;
-	}
 	ipci_call_reset(call);
+	if (call->text || call->stream)
+		free_rest(call);
 	channel->n_calls--;
 	/* A server's slots are its client's to choose. */
 	if (!channel->at_server) {
@@ -105,6 +123,8 @@ void ipci_call_done(struct ipc_call *call)
 		return;
 	}
 	ipci_list_remove(&call->ready);
+	forget_room(call);
+	ipci_stream_cut(call);
 	call->state = IPCI_CALL_ZOMBIE;
 }
 
@@ -144,15 +164,7 @@ static uint32_t ext_bits(const struct ipc_call *call)
 	       (call->has_trace ? IPCI_EXT_TRACE : 0u);
 }
 
-/* What a channel that is not open answers. */
-static int channel_error(const struct ipc_channel *channel)
-{
-	return channel->error ? channel->error : -ENOTCONN;
-}
-
-/* No room, or no peer to be believed. */
-__attribute__((__noinline__)) static int no_room(struct ipc_channel *channel, uint64_t frame_bytes,
-						 int why)
+int ipci_room_refuse(struct ipc_channel *channel, uint64_t frame_bytes, int why)
 {
 	if (why == -EAGAIN) {
 		channel->room_wanted = frame_bytes;
@@ -166,26 +178,8 @@ __attribute__((__noinline__)) static int no_room(struct ipc_channel *channel, ui
 	return why;
 }
 
-static inline int open_room(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes,
-			    struct ipc_room *room)
-{
-	struct ipc_channel *channel = call->channel;
-	uint8_t *at;
-	int r;
-
-	r = ipci_producer_reserve(&channel->tx, ext_bytes, max_bytes, &at);
-	if (__builtin_expect(r < 0, 0))
-		return no_room(channel, ipci_frame_bytes(ext_bytes, max_bytes), r);
-	channel->room_call = call;
-	channel->room_bytes = max_bytes;
-	room->data = at + ext_bytes;
-	room->size_bytes = max_bytes;
-	return 0;
-}
-
 /* More than any frame of this ring carries, however empty it is. */
-__attribute__((__noinline__)) static int too_large(const struct ipc_channel *channel,
-						   size_t max_bytes)
+int ipci_room_too_large(const struct ipc_channel *channel, size_t max_bytes)
 {
 	const uint64_t ring_bytes = channel->tx.ring_bytes;
 
@@ -203,11 +197,11 @@ static int begin_check(const struct ipc_channel *channel, uint32_t method, size_
 	if (channel->at_server || method >= IPC_METHODS_MAX)
 		return -EINVAL;
 	if (!channel->inbox)
-		return channel_error(channel);
+		return ipci_channel_error(channel);
 	if (channel->room_call)
 		return -EBUSY;
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
-		return too_large(channel, max_bytes);
+		return ipci_room_too_large(channel, max_bytes);
 	return 0;
 }
 
@@ -238,7 +232,7 @@ static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *op
 	r = inherit(call, opts);
 	if (r < 0 || !(opts->flags & IPC_BLOCK))
 		return r;
-	return ipci_block_for_room(channel,
+	return ipci_block_for_room(channel, NULL,
 				   ipci_frame_bytes(ipci_ext_bytes(ext_bits(call)), max_bytes),
 				   call->deadline_ns);
 }
@@ -255,7 +249,7 @@ static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts
 	if (opts)
 		deadline_ns = deadline_of(opts);
 	if (opts && opts->flags & IPC_BLOCK)
-		r = ipci_block_for_room(channel, 0, deadline_ns);
+		r = ipci_block_for_room(channel, NULL, 0, deadline_ns);
 	channel->call_wanted = channel->call_wanted || r == -EAGAIN;
 	return r;
 }
@@ -292,7 +286,7 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
 		return -EAGAIN;
 	r = opts ? begin_with_opts(call, opts, max_bytes) : 0;
 	if (r == 0)
-		r = open_room(call, ipci_ext_bytes(ext_bits(call)), max_bytes, room);
+		r = ipci_room_open(call, ipci_ext_bytes(ext_bits(call)), max_bytes, room);
 	if (r < 0) {
 		ipci_call_free(call);
 		return r;
@@ -305,27 +299,27 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
 {
 	struct ipc_channel *channel;
 
-	if (!call || !room || flags & ~(uint32_t)IPC_BLOCK)
+	if (!call || !room || flags & ~(uint32_t)(IPC_BLOCK | IPC_LAST))
 		return -EINVAL;
 	channel = call->channel;
 	if (ipci_forked(channel->loop))
 		return -ECHILD;
 	if (call->state != IPCI_CALL_SERVED)
-		return -EINVAL;
+		return ipci_stream_reserve(call, max_bytes, flags, room);
 	if (!channel->inbox)
-		return channel_error(channel);
+		return ipci_channel_error(channel);
 	if (channel->room_call)
 		return -EBUSY;
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
-		return too_large(channel, max_bytes);
+		return ipci_room_too_large(channel, max_bytes);
 	if (flags & IPC_BLOCK) {
-		int r = ipci_block_for_room(channel, ipci_frame_bytes(0, max_bytes),
+		int r = ipci_block_for_room(channel, NULL, ipci_frame_bytes(0, max_bytes),
 					    call->deadline_ns);
 
 		if (r < 0)
 			return r;
 	}
-	return open_room(call, 0, max_bytes, room);
+	return ipci_room_open(call, 0, max_bytes, room);
 }
 
 /* Extensions in their fixed order, before the payload. */
@@ -367,21 +361,40 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 	if (channel->room_call != call)
 		return -EINVAL;
 	if (!channel->inbox)
-		return channel_error(channel);
+		return ipci_channel_error(channel);
 	if (size_bytes > channel->room_bytes)
 		return -EINVAL;
-	channel->room_call = NULL;
 	if (channel->at_server)
 		ipci_producer_commit(&channel->tx, IPCI_KIND_REPLY, 0, call->id, size_bytes);
 	else
 		commit_request(call, size_bytes);
-	if (flags & IPC_MORE)
-		ipci_channel_owe_wake(channel);
-	else
-		ipci_channel_wake(channel);
-	/* What had to wait for the room to close. */
-	if (__builtin_expect(!ipci_list_empty(&channel->outbox), 0))
-		(void)ipci_outbox_flush(channel);
+	ipci_room_committed(channel, flags);
+	return 0;
+}
+
+static int commit_at_client(struct ipc_call *call, size_t size_bytes, uint32_t flags)
+{
+	int r;
+
+	if (call->state != IPCI_CALL_BEGUN && call->channel->room_call == call)
+		return ipci_stream_commit(call, size_bytes, flags);
+	if (call->state != IPCI_CALL_BEGUN)
+		return size_bytes == 0 ? ipci_stream_end(call) : -EINVAL;
+	r = ipci_call_send(call, size_bytes, flags);
+	/* Without memory for the timer the deadline is the server's to keep, and ipc_receive()'s. */
+	if (r == 0)
+		(void)ipci_timer_add(call);
+	return r;
+}
+
+/* The server ends its call without a message. */
+static int end_at_server(struct ipc_call *call)
+{
+	if (!ipci_call_is_served(call))
+		return -EINVAL;
+	if (!call->channel->inbox)
+		return ipci_channel_error(call->channel);
+	ipci_call_fail(call, IPC_OK, false, NULL);
 	return 0;
 }
 
@@ -394,18 +407,15 @@ IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags)
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	if (!(flags & IPC_LAST))
-		return -EOPNOTSUPP;
+		return ipci_stream_commit(call, size_bytes, flags);
+	if (!call->channel->at_server)
+		return commit_at_client(call, size_bytes, flags);
 	r = ipci_call_send(call, size_bytes, flags);
+	if (r == -EINVAL && size_bytes == 0 && call->channel->room_call != call)
+		return end_at_server(call);
 	if (r < 0)
 		return r;
-	if (call->channel->at_server)
-		ipci_call_free(call);
-	else
-		/*
-		 * Without memory for the timer the deadline is the server's to keep, and
-		 * ipc_receive()'s.
-		 */
-		(void)ipci_timer_add(call);
+	ipci_call_free(call);
 	return 0;
 }
 
@@ -431,74 +441,12 @@ IPC_PUBLIC void ipc_abort(ipc_call *call)
 		ipci_channel_free_if_idle(channel);
 }
 
-/* Queues a frame that must not be lost, and sends it at once if there is room. */
-static void outbox_add(struct ipc_call *call)
-{
-	struct ipc_channel *channel = call->channel;
-
-	ipci_list_append(&channel->outbox, &call->outbox);
-	channel->outbox_used = true;
-	/* With a room open the next commit's turn sends it: the room is the ring's newest place. */
-	if (!channel->room_call)
-		(void)ipci_outbox_flush(channel);
-	ipci_channel_set_hot(channel);
-}
-
-/* One queued frame: a server's error, or a client's cancel. 1 sent, 0 no room, -EPROTO. */
-static int outbox_send(struct ipc_channel *channel, struct ipc_call *call)
-{
-	size_t size_bytes = call->state == IPCI_CALL_FAILED && call->text ? strlen(call->text) : 0;
-	uint8_t *room;
-	int r;
-
-	r = ipci_producer_reserve(&channel->tx, 0, size_bytes, &room);
-	if (r < 0)
-		return r == -EAGAIN ? 0 : r;
-	ipci_list_remove(&call->outbox);
-	if (call->state == IPCI_CALL_FAILED) {
-		if (size_bytes)
-			memcpy(room, call->text, size_bytes);
-		ipci_producer_commit(&channel->tx, IPCI_KIND_ERROR, (uint16_t)call->status,
-				     call->id, size_bytes);
-		ipci_call_free(call);
-	} else {
-		ipci_producer_commit(&channel->tx, IPCI_KIND_CANCEL, 0, call->id, 0);
-	}
-	return 1;
-}
-
-int ipci_outbox_flush(struct ipc_channel *channel)
-{
-	bool sent = false;
-	int r = 1;
-
-	if (!channel->inbox || channel->room_call)
-		return 0;
-	while (!ipci_list_empty(&channel->outbox)) {
-		r = outbox_send(channel,
-				IPCI_CONTAINER_OF(channel->outbox.next, struct ipc_call, outbox));
-		if (r <= 0)
-			break;
-		sent = true;
-	}
-	if (sent)
-		ipci_channel_wake(channel);
-	if (r < 0)
-		ipci_channel_lose(channel, r, IPCI_REASON_POISONED,
-				  "the peer's `consumed` is impossible");
-	return r;
-}
-
 /* A server's call ends with a status; @not_executed says that no handler ever saw it. */
 void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const char *text)
 {
 	struct ipc_channel *channel = call->channel;
 
-	if (channel->room_call == call) {
-		channel->room_call = NULL;
-		if (!channel->lost)
-			ipci_producer_abort(&channel->tx);
-	}
+	forget_room(call);
 	tell_end(call);
 	ipci_place_leave(call);
 	if (!channel->inbox) {
@@ -507,14 +455,12 @@ void ipci_call_fail(struct ipc_call *call, int status, bool not_executed, const 
 	}
 	ipci_timer_remove(call);
 	ipci_list_remove(&call->ready);
+	ipci_stream_cut(call);
 	call->state = IPCI_CALL_FAILED;
 	call->status = (int16_t)(status | (not_executed ? IPCI_STATUS_NOT_EXECUTED : 0));
 	/* Without memory the status goes without its text. */
 	call->text = text && *text ? strndup(text, IPCI_ERROR_TEXT_MAX) : NULL;
-	/* Of a request that waited. */
-	free(call->parked);
-	call->parked = NULL;
-	outbox_add(call);
+	ipci_outbox_add(call);
 }
 
 IPC_PUBLIC int ipc_fail(ipc_call *call, int status, const char *text)
@@ -523,7 +469,7 @@ IPC_PUBLIC int ipc_fail(ipc_call *call, int status, const char *text)
 		return -EINVAL;
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
-	if (call->state != IPCI_CALL_SERVED)
+	if (!ipci_call_is_served(call))
 		return -EINVAL;
 	ipci_call_fail(call, status, false, text);
 	return 0;
@@ -534,8 +480,10 @@ static void abandon(struct ipc_call *call)
 {
 	ipci_timer_remove(call);
 	ipci_list_remove(&call->ready);
+	forget_room(call);
+	ipci_stream_cut(call);
 	call->state = IPCI_CALL_ZOMBIE;
-	outbox_add(call);
+	ipci_outbox_add(call);
 }
 
 IPC_PUBLIC void ipc_cancel(ipc_call *call)
@@ -545,8 +493,7 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call)
 	/* A reply that is here already, or a loss, leaves nothing to cancel. */
 	if (call->state == IPCI_CALL_BEGUN)
 		ipc_abort(call);
-	else if (call->state == IPCI_CALL_SENT && call->status < 0 && !call->parked &&
-		 call->channel->inbox)
+	else if (call->state == IPCI_CALL_SENT && !ipci_call_is_over(call) && call->channel->inbox)
 		abandon(call);
 	else if (call->state != IPCI_CALL_FREE && call->state != IPCI_CALL_ZOMBIE)
 		ipci_call_done(call);
@@ -561,8 +508,7 @@ void ipci_call_end(struct ipc_call *call, int status, enum ipc_fate fate, const 
 	call->fate = (uint8_t)fate;
 	free(call->text);
 	call->text = text && *text ? strndup(text, IPCI_ERROR_TEXT_MAX) : NULL;
-	ipci_list_remove(&call->ready);
-	ipci_list_append(&call->channel->loop->ready_calls, &call->ready);
+	ipci_call_ready(call);
 }
 
 /*
@@ -576,15 +522,30 @@ void ipci_call_cancel_by_peer(struct ipc_call *call)
 		return;
 	}
 	call->cancelled = true;
-	if (call->state != IPCI_CALL_SERVED || call->told)
+	if (!ipci_call_is_served(call) || call->told)
 		return;
 	call->told = true;
-	ipci_list_remove(&call->ready);
-	ipci_list_append(&call->channel->loop->ready_calls, &call->ready);
+	ipci_stream_cut(call);
+	ipci_call_ready(call);
+}
+
+/*
+ * Client: the program's handle gets its end now; the slot stays the server's until it answers, and
+ * it is told that it need not.
+ */
+void ipci_call_give_up(struct ipc_call *call, int status, const char *text)
+{
+	ipci_call_end(call, status, IPC_FATE_UNKNOWN, text);
+	call->expired = true;
+	if (call->stream)
+		call->stream->drops = true;
+	ipci_outbox_add(call);
 }
 
 void ipci_call_expired(struct ipc_call *call)
 {
+	static const char text[] = "the deadline passed";
+
 	if (call->state == IPCI_CALL_WAITING) {
 		ipci_call_fail(call, IPC_DEADLINE_EXCEEDED, true,
 			       "the deadline passed while it waited");
@@ -594,15 +555,12 @@ void ipci_call_expired(struct ipc_call *call)
 		ipci_call_cancel_by_peer(call);
 		return;
 	}
-	if (call->state != IPCI_CALL_SENT || call->status >= 0)
+	if (call->state != IPCI_CALL_SENT || ipci_call_is_over(call))
 		return;
 	/* A server that has not come so far yet need not begin. */
 	if (call->channel->inbox)
 		ipci_producer_expire(&call->channel->tx, call->position);
-	/* The slot stays the server's until it answers; the program's handle gets its end now. */
-	ipci_call_end(call, IPC_DEADLINE_EXCEEDED, IPC_FATE_UNKNOWN, "the deadline passed");
-	call->expired = true;
-	outbox_add(call);
+	ipci_call_give_up(call, IPC_DEADLINE_EXCEEDED, text);
 }
 
 static void fill_info(struct ipc_call *call, struct ipc_call_info *info)

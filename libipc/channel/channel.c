@@ -18,6 +18,7 @@
 #include "dispose.h"
 #include "futex.h"
 #include "objects.h"
+#include "stream.h"
 
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 		       const struct ipc_service *service)
@@ -262,14 +263,19 @@ static void settle_call(struct ipc_call *call, int code, const char *text)
 {
 	switch (call->state) {
 	case IPCI_CALL_SENT:
-		ipci_call_end(call, status_of(code), IPC_FATE_UNKNOWN, text);
+		if (!ipci_call_is_over(call))
+			ipci_call_end(call, status_of(code), IPC_FATE_UNKNOWN, text);
 		break;
 	case IPCI_CALL_ZOMBIE:
 	case IPCI_CALL_FAILED:
+		ipci_call_free(call);
+		break;
 	case IPCI_CALL_WAITING:
+		ipci_place_leave(call);
 		ipci_call_free(call);
 		break;
 	case IPCI_CALL_SERVED:
+	case IPCI_CALL_STREAMING:
 		ipci_call_cancel_by_peer(call);
 		break;
 	default:
@@ -357,6 +363,9 @@ static void destroy(struct ipc_channel *channel)
 	ipci_list_remove(&channel->ready);
 	ipci_list_remove(&channel->link);
 	ipci_half_deinit(&channel->own);
+	for (uint32_t i = 0; i < channel->max_calls; i++)
+		ipci_stream_free(&channel->calls[i]);
+	ipci_stream_free_pool(channel);
 	free(channel->calls);
 	free(channel->methods);
 	free(channel);
@@ -383,8 +392,9 @@ static void free_after_fork(struct ipc_channel *channel)
 	ipci_list_remove(&channel->link);
 	for (uint32_t i = 0; i < channel->max_calls; i++) {
 		free(channel->calls[i].text);
-		free(channel->calls[i].parked);
+		ipci_stream_free(&channel->calls[i]);
 	}
+	ipci_stream_free_pool(channel);
 	if (channel->inbox) {
 		/* What was kept is released later: its bytes are not here, its bookkeeping is. */
 		channel->inbox->channel = NULL;
@@ -409,7 +419,8 @@ void ipci_channel_discard(struct ipc_channel *channel)
 	/* Counted as one more, the channel stays until the last call went. */
 	channel->n_calls++;
 	for (uint32_t i = 0; i < channel->max_calls; i++)
-		if (channel->calls[i].state != IPCI_CALL_FREE)
+		if (channel->calls[i].state != IPCI_CALL_FREE &&
+		    channel->calls[i].state != IPCI_CALL_LATE)
 			ipci_call_free(&channel->calls[i]);
 	channel->n_calls--;
 	ipci_channel_free_if_idle(channel);

@@ -3,26 +3,24 @@
  * From frames to what the program sees. One frame a look, so that the work done for one peer is
  * bounded by whoever looks, and every value in a frame was loaded once, by ipci_consumer_peek().
  *
- * Who waits for one call, or for room, keeps receiving: what belongs to others is parked as a
- * private copy on its call and reported later. A server never takes a request while it has no room
- * for the largest reply, so a handler that answers at once never finds the ring full.
+ * Who waits for one call, or for room, keeps receiving: what belongs to others is queued as a
+ * private copy on its call and reported later (parked.c). A server never hands out a request while
+ * it has no room for the largest reply, so a handler that answers at once never finds the ring
+ * full.
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "objects.h"
+#include "deliver.h"
+#include "stream.h"
 
-static int poison(struct ipc_channel *channel, const char *text)
+int ipci_poison(struct ipc_channel *channel, const char *text)
 {
 	ipci_channel_lose(channel, -EPROTO, IPCI_REASON_POISONED, text);
 	return IPCI_LOOK_AGAIN;
 }
 
-/*
- * The frame's payload becomes @msg: a snapshot, or in place. Takes the frame. 0 or -ENOMEM, nothing
- * taken.
- */
-static int deliver(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_msg *msg)
+int ipci_deliver(struct ipc_channel *channel, const struct ipci_view *view, struct ipc_msg *msg,
+		 uint32_t flags)
 {
 	struct ipc_loop *loop = channel->loop;
 	struct ipci_consumer *rx = &channel->inbox->rx;
@@ -41,7 +39,7 @@ static int deliver(struct ipc_channel *channel, const struct ipci_view *view, st
 		if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
 			ipci_channel_give_back(channel);
 		msg->data = loop->snapshot->data;
-		msg->flags = 0;
+		msg->flags = flags;
 		return 0;
 	}
 	r = ipci_consumer_hold(rx, view);
@@ -50,12 +48,11 @@ static int deliver(struct ipc_channel *channel, const struct ipci_view *view, st
 	loop->borrowed = channel->inbox;
 	loop->borrowed_position = position;
 	msg->data = view->payload;
-	msg->flags = IPC_MSG_IN_PLACE;
+	msg->flags = flags | IPC_MSG_IN_PLACE;
 	return 0;
 }
 
-/* Takes a frame whose payload nobody wants. */
-static int skip(struct ipc_channel *channel, const struct ipci_view *view)
+int ipci_skip(struct ipc_channel *channel, const struct ipci_view *view)
 {
 	ipci_consumer_take(&channel->inbox->rx, view);
 	if (ipci_consumer_should_publish(&channel->inbox->rx))
@@ -72,14 +69,14 @@ static int skip_padding(struct ipc_channel *channel, const struct ipci_view *vie
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
 	if (view->kind != IPCI_KIND_PADDING)
-		return poison(channel, "padding with extensions");
+		return ipci_poison(channel, "padding with extensions");
 	if (rx->n_frames != channel->padding_n_frames)
 		channel->padding_bytes = 0;
 	channel->padding_n_frames = rx->n_frames;
 	channel->padding_bytes += view->frame_bytes;
 	if (channel->padding_bytes > IPCI_PADDING_MAX_RINGS * rx->ring_bytes)
-		return poison(channel, "padding without end");
-	return skip(channel, view);
+		return ipci_poison(channel, "padding without end");
+	return ipci_skip(channel, view);
 }
 
 /*
@@ -159,63 +156,90 @@ static int hold_back(struct ipc_call *call, const struct ipci_view *view,
 {
 	static const struct ipci_refusal no_memory = {IPC_RESOURCE_EXHAUSTED,
 						      "the server is out of memory"};
-	struct ipci_parked *parked = NULL;
+	bool waits = false;
 
 	if (why == &ipci_must_wait) {
-		parked = ipci_parked_new(call->channel->loop, view);
+		waits = ipci_park(call, view, !(view->method & IPCI_REQUEST_OPEN)) == 0;
 		why = &no_memory;
 	}
-	(void)skip(call->channel, view);
-	if (parked)
-		ipci_place_await(call, parked);
+	(void)ipci_skip(call->channel, view);
+	if (waits)
+		ipci_place_await(call);
 	else
 		ipci_call_fail(call, why->status, true, why->text);
 	return IPCI_LOOK_AGAIN;
 }
 
+static int check_request(struct ipc_channel *channel, const struct ipci_view *view)
+{
+	const uint64_t seq = view->call_id >> IPCI_CALL_SLOT_BITS;
+	const struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
+
+	if (!call)
+		return ipci_poison(channel, "a request in a slot beyond the calls agreed on");
+	if (seq <= channel->call_seq)
+		return ipci_poison(channel, "a request whose call id does not grow");
+	if (call->state != IPCI_CALL_FREE && call->state != IPCI_CALL_LATE)
+		return ipci_poison(channel, "a request in a slot whose call has not ended");
+	if (view->method & ~(uint32_t)IPCI_REQUEST_KNOWN)
+		return ipci_poison(channel, "a request with bits that nobody agreed on");
+	return 0;
+}
+
 static int take_request(struct ipc_channel *channel, const struct ipci_view *view,
 			struct ipc_event *event)
 {
-	const uint64_t seq = view->call_id >> IPCI_CALL_SLOT_BITS;
 	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
+	struct ipc_call *fresh = channel->loop->fresh;
+	const bool open = view->method & IPCI_REQUEST_OPEN;
 	const struct ipci_refusal *why;
 	int method, r;
 
-	if (view->method & ~(uint32_t)IPCI_REQUEST_KNOWN)
-		return poison(channel, "a request with bits that nobody agreed on");
-	if (!call)
-		return poison(channel, "a request in a slot beyond the calls agreed on");
-	if (seq <= channel->call_seq)
-		return poison(channel, "a request whose call id does not grow");
-	if (call->state != IPCI_CALL_FREE)
-		return poison(channel, "a request in a slot whose call has not ended");
-	/* Who waits for room takes no requests, and no room comes from a peer that has gone. */
-	if (!event)
-		return channel->ends ? look_for_end(channel) : IPCI_LOOK_NOTHING;
-	r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
-	if (r < 0)
-		return poison(channel, "the peer's `consumed` is impossible");
-	channel->stalled = r == 0;
-	/* Nobody is left to make room, or to read a reply. */
-	if (r == 0 && channel->ends)
-		return look_for_end(channel);
-	if (r == 0)
-		return IPCI_LOOK_NOTHING;
+	r = check_request(channel, view);
+	if (r != 0)
+		return r;
+	if (event) {
+		r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
+		if (r < 0)
+			return ipci_poison(channel, "the peer's `consumed` is impossible");
+		channel->stalled = r == 0;
+		/* Nobody is left to make room, or to read a reply. */
+		if (r == 0)
+			return channel->ends ? look_for_end(channel) : IPCI_LOOK_NOTHING;
+	}
+	/* Nothing more comes of the slot's last call. */
+	if (call->state == IPCI_CALL_LATE) {
+		ipci_stream_free(call);
+		call->state = IPCI_CALL_FREE;
+	}
+	if (open && !ipci_stream_of(call))
+		return -ENOMEM;
 	method = channel->methods[view->method & IPCI_REQUEST_METHOD_MASK];
 	why = objection(channel, view, method, view->kind & IPCI_EXT_KNOWN && read_ext(call, view));
-	if (__builtin_expect(why != NULL, 0)) {
-		ipci_call_serve(call, view->call_id, (uint32_t)method);
-		return hold_back(call, view, why);
-	}
-	r = deliver(channel, view, &event->msg);
+	/*
+	 * Who waits for room or credit takes the request out of the way of what may lie behind it;
+	 * the program gets it when it receives.
+	 */
+	if (!why && !event)
+		why = ipci_set_aside(channel, view);
+	r = why ? 0 : ipci_deliver(channel, view, &event->msg, open ? 0 : IPC_MSG_LAST);
 	if (r < 0) {
+		ipci_stream_free(call);
 		ipci_call_reset(call);
 		return r;
 	}
 	ipci_call_serve(call, view->call_id, (uint32_t)method);
+	if (open)
+		call->stream->receives = true;
+	if (__builtin_expect(why != NULL, 0)) {
+		/* It is not this turn's. */
+		channel->loop->fresh = fresh;
+		return hold_back(call, view, why);
+	}
 	if (channel->life & IPCI_LIFE_GUARDED)
 		ipci_place_take(call);
 	ipci_request_event(call, event);
+	event->last = !open;
 	return IPCI_LOOK_EVENT;
 }
 
@@ -224,7 +248,7 @@ static int take_cancel(struct ipc_channel *channel, const struct ipci_view *view
 	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
 
 	if (!call || view->call_id >> IPCI_CALL_SLOT_BITS > channel->call_seq)
-		return poison(channel, "a cancel for a call that never was");
+		return ipci_poison(channel, "a cancel for a call that never was");
 	/*
 	 * A client that gave a call up keeps its slot until the answer came, and tells that once:
 	 * the cancel is about the slot's newest call. Else cancels that lead round the ring to one
@@ -232,13 +256,34 @@ static int take_cancel(struct ipc_channel *channel, const struct ipci_view *view
 	 */
 	if (call->id != view->call_id || call->given_up_id == view->call_id ||
 	    view->payload_bytes || view->kind != IPCI_KIND_CANCEL)
-		return poison(channel, "a cancel that tells nothing");
+		return ipci_poison(channel, "a cancel that tells nothing");
 	call->given_up_id = view->call_id;
-	(void)skip(channel, view);
+	(void)ipci_skip(channel, view);
 	/* The answer may have been on its way already. */
-	if (call->state == IPCI_CALL_SERVED || call->state == IPCI_CALL_WAITING)
+	if (ipci_call_is_served(call) || call->state == IPCI_CALL_WAITING)
 		ipci_call_cancel_by_peer(call);
 	return IPCI_LOOK_AGAIN;
+}
+
+/* What belongs to a call's items. */
+static int take_of_stream(struct ipc_channel *channel, const struct ipci_view *view,
+			  struct ipc_event *event)
+{
+	struct ipc_call *call = ipci_call_by_id(channel, view->call_id);
+
+	/* The call may be over, which its client did not know yet: then it is the slot's newest. */
+	if (!call || call->id != view->call_id || call->state == IPCI_CALL_FREE)
+		return ipci_poison(channel, "an item, end or credit of a call that has none");
+	if (view->kind & IPCI_EXT_KNOWN)
+		return ipci_poison(channel, "an item, end or credit with extensions");
+	switch (view->kind) {
+	case IPCI_KIND_ITEM:
+		return ipci_take_item(call, view, event, NULL, NULL);
+	case IPCI_KIND_END:
+		return ipci_take_end_at_server(call, view, event);
+	default:
+		return ipci_take_credit(call, view);
+	}
 }
 
 static int take_at_server(struct ipc_channel *channel, const struct ipci_view *view,
@@ -249,56 +294,29 @@ static int take_at_server(struct ipc_channel *channel, const struct ipci_view *v
 		return take_request(channel, view, event);
 	case IPCI_KIND_CANCEL:
 		return take_cancel(channel, view);
+	case IPCI_KIND_ITEM:
+	case IPCI_KIND_END:
+	case IPCI_KIND_CREDIT:
+		return take_of_stream(channel, view, event);
 	case IPCI_KIND_PADDING:
 		return skip_padding(channel, view);
 	default:
-		return poison(channel, "a frame of a kind that a client does not send");
+		return ipci_poison(channel, "a frame of a kind that a client does not send");
 	}
 }
 
 /* ── client ── */
 
-struct ipci_parked *ipci_parked_new(struct ipc_loop *loop, const struct ipci_view *view)
+void ipci_call_set_ended(struct ipc_call *call)
 {
-	struct ipci_parked *parked = malloc(sizeof(*parked) + ((view->payload_bytes + 15u) & ~15u));
-
-	if (!parked)
-		return NULL;
-	parked->loop = loop;
-	parked->size_bytes = view->payload_bytes;
-	ipci_snapshot(parked->data, view->payload, view->payload_bytes);
-	return parked;
-}
-
-/*
- * A copy for later. Without memory the call ends with a status: its reply is lost, and said to be.
- */
-static void park(struct ipc_call *call, const struct ipci_view *view)
-{
-	struct ipc_loop *loop = call->channel->loop;
-	struct ipci_parked *parked = ipci_parked_new(loop, view);
-
-	if (!parked) {
-		ipci_call_end(call, IPC_RESOURCE_EXHAUSTED, IPC_FATE_EXECUTED,
-			      "no memory for the reply");
-		return;
-	}
-	ipci_timer_remove(call);
-	call->parked = parked;
 	ipci_list_remove(&call->ready);
-	ipci_list_append(&loop->ready_calls, &call->ready);
-}
-
-/* The call was reported: its info stays until the turn ends. */
-static void set_ended(struct ipc_call *call)
-{
 	if (call->timer)
 		ipci_timer_remove(call);
 	call->state = IPCI_CALL_ENDED;
 	call->channel->loop->ended = call;
 }
 
-static int fill_client_event(struct ipc_call *call, struct ipc_event *event, uint32_t kind)
+int ipci_client_event(struct ipc_call *call, struct ipc_event *event, uint32_t kind, bool last)
 {
 	event->kind = kind;
 	event->flags = 0;
@@ -307,12 +325,34 @@ static int fill_client_event(struct ipc_call *call, struct ipc_event *event, uin
 	event->call = call;
 	event->user = call->user;
 	event->method = call->method;
-	event->last = 1;
-	event->status = call->status;
-	if (kind == IPC_EVENT_END)
+	event->last = last;
+	event->status = last ? call->status : 0;
+	event->fd = 0;
+	event->revents = 0;
+	if (kind != IPC_EVENT_MESSAGE)
 		event->msg = (struct ipc_msg){};
-	set_ended(call);
+	if (last)
+		ipci_call_set_ended(call);
 	return IPCI_LOOK_EVENT;
+}
+
+/*
+ * A reply for later. Without memory the call ends with a status: its reply is lost, and said to be.
+ */
+static int park_reply(struct ipc_call *call, const struct ipci_view *view)
+{
+	int r = ipci_park(call, view, true);
+
+	(void)ipci_skip(call->channel, view);
+	if (r < 0) {
+		ipci_call_end(call, IPC_RESOURCE_EXHAUSTED, IPC_FATE_EXECUTED,
+			      "no memory for the reply");
+		return IPCI_LOOK_AGAIN;
+	}
+	ipci_timer_remove(call);
+	call->stream->has_last = true;
+	ipci_call_ready(call);
+	return IPCI_LOOK_AGAIN;
 }
 
 static int take_reply(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
@@ -320,19 +360,41 @@ static int take_reply(struct ipc_call *call, const struct ipci_view *view, struc
 {
 	int r;
 
-	if (call != want && !event) {
-		park(call, view);
-		return skip(call->channel, view);
-	}
-	r = deliver(call->channel, view, call == want ? msg : &event->msg);
+	if (call != want && !event)
+		return park_reply(call, view);
+	r = ipci_deliver(call->channel, view, call == want ? msg : &event->msg, IPC_MSG_LAST);
 	if (r < 0)
 		return r;
 	call->status = IPC_OK;
 	call->fate = IPC_FATE_EXECUTED;
 	if (call != want)
-		return fill_client_event(call, event, IPC_EVENT_MESSAGE);
-	set_ended(call);
-	return IPCI_LOOK_ENDED;
+		return ipci_client_event(call, event, IPC_EVENT_MESSAGE, true);
+	ipci_call_set_ended(call);
+	return IPCI_LOOK_MESSAGE;
+}
+
+/* The call has its status: to who waits for it, or as an event, now or later. */
+static int tell_end(struct ipc_call *call, struct ipc_event *event, struct ipc_call *want)
+{
+	if (call == want) {
+		ipci_call_set_ended(call);
+		return IPCI_LOOK_ENDED;
+	}
+	if (!event)
+		return IPCI_LOOK_AGAIN;
+	ipci_list_remove(&call->ready);
+	return ipci_client_event(call, event, IPC_EVENT_END, true);
+}
+
+/* A stream's end without a last message. */
+static int take_end(struct ipc_call *call, const struct ipci_view *view, struct ipc_event *event,
+		    struct ipc_call *want)
+{
+	if (view->payload_bytes || view->method)
+		return ipci_poison(call->channel, "an end with a payload or flags");
+	(void)ipci_skip(call->channel, view);
+	ipci_call_end(call, IPC_OK, IPC_FATE_EXECUTED, NULL);
+	return tell_end(call, event, want);
 }
 
 /* For a person's terminal or log, whatever the peer put there: no control characters. */
@@ -358,30 +420,30 @@ __attribute__((__noinline__)) static int take_error(struct ipc_call *call,
 	if (view->payload_bytes > IPCI_ERROR_TEXT_MAX || status < IPC_CANCELLED ||
 	    status > IPC_UNAUTHENTICATED ||
 	    view->method & ~(uint32_t)(IPCI_STATUS_MASK | IPCI_STATUS_NOT_EXECUTED))
-		return poison(call->channel, "an error with an impossible status or text");
+		return ipci_poison(call->channel, "an error with an impossible status or text");
 	ipci_snapshot(copy, view->payload, view->payload_bytes);
 	copy[view->payload_bytes] = '\0';
 	make_printable(copy);
-	(void)skip(call->channel, view);
+	(void)ipci_skip(call->channel, view);
 	ipci_call_end(call, status,
 		      view->method & IPCI_STATUS_NOT_EXECUTED ? IPC_FATE_NOT_EXECUTED
 							      : IPC_FATE_EXECUTED,
 		      (const char *)copy);
-	if (call == want) {
-		ipci_list_remove(&call->ready);
-		set_ended(call);
-		return IPCI_LOOK_ENDED;
-	}
-	if (!event)
-		return IPCI_LOOK_AGAIN;
-	ipci_list_remove(&call->ready);
-	return fill_client_event(call, event, IPC_EVENT_END);
+	return tell_end(call, event, want);
 }
 
-/* The answer to a call that the program has given up. */
+/* What comes for a call that the program has given up. */
 static int take_late(struct ipc_call *call, const struct ipci_view *view)
 {
-	(void)skip(call->channel, view);
+	if (view->kind == IPCI_KIND_CREDIT)
+		return ipci_take_credit(call, view);
+	if (view->kind == IPCI_KIND_ITEM) {
+		if (!ipci_stream_of(call))
+			return -ENOMEM;
+		call->stream->drops = true;
+		return ipci_take_item(call, view, NULL, NULL, NULL);
+	}
+	(void)ipci_skip(call->channel, view);
 	ipci_list_remove(&call->outbox);
 	call->expired = false;
 	if (call->state == IPCI_CALL_ZOMBIE)
@@ -397,18 +459,28 @@ static int take_at_client(struct ipc_channel *channel, const struct ipci_view *v
 
 	if (kind == IPCI_KIND_PADDING)
 		return skip_padding(channel, view);
-	if ((kind != IPCI_KIND_REPLY && kind != IPCI_KIND_ERROR) || view->kind & IPCI_EXT_KNOWN)
-		return poison(channel, "a frame of a kind that a server does not send");
+	if (kind < IPCI_KIND_REPLY || kind > IPCI_KIND_CREDIT || kind == IPCI_KIND_CANCEL ||
+	    view->kind & IPCI_EXT_KNOWN)
+		return ipci_poison(channel, "a frame of a kind that a server does not send");
 	call = ipci_call_by_id(channel, view->call_id);
 	if (!call || call->id != view->call_id)
-		return poison(channel, "an answer to a call that was not made");
+		return ipci_poison(channel, "an answer to a call that was not made");
 	if (call->state == IPCI_CALL_ZOMBIE || (call->state != IPCI_CALL_FREE && call->expired))
 		return take_late(call, view);
-	if (call->state != IPCI_CALL_SENT || call->parked || call->status >= 0)
-		return poison(channel, "an answer to a call that was answered");
-	if (kind == IPCI_KIND_REPLY)
+	if (call->state != IPCI_CALL_SENT || ipci_call_is_over(call))
+		return ipci_poison(channel, "an answer to a call that was answered");
+	switch (kind) {
+	case IPCI_KIND_REPLY:
 		return take_reply(call, view, event, want, msg);
-	return take_error(call, view, event, want);
+	case IPCI_KIND_ITEM:
+		return ipci_take_item(call, view, event, want, msg);
+	case IPCI_KIND_END:
+		return take_end(call, view, event, want);
+	case IPCI_KIND_CREDIT:
+		return ipci_take_credit(call, view);
+	default:
+		return take_error(call, view, event, want);
+	}
 }
 
 /* ── both ── */
@@ -424,7 +496,7 @@ static int report_writable(struct ipc_channel *channel, struct ipc_event *event)
 	if (channel->room_wanted)
 		r = ipci_producer_has_room(&channel->tx, channel->room_wanted);
 	if (r < 0)
-		return poison(channel, "the peer's `consumed` is impossible");
+		return ipci_poison(channel, "the peer's `consumed` is impossible");
 	if (r == 0 || channel->room_call)
 		return IPCI_LOOK_NOTHING;
 	channel->room_wanted = 0;
@@ -449,7 +521,7 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 		int r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
 
 		if (r < 0)
-			return poison(channel, "the peer's `consumed` is impossible");
+			return ipci_poison(channel, "the peer's `consumed` is impossible");
 		if (r) {
 			channel->life &= (uint8_t)~IPCI_LIFE_SHORT;
 			ipci_place_next(channel->server);
@@ -488,54 +560,9 @@ int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_c
 		return look_for_end(channel);
 	}
 	if (r < 0)
-		return poison(channel, "a frame of impossible length or with unknown extensions");
+		return ipci_poison(channel,
+				   "a frame of impossible length or with unknown extensions");
 	if (channel->at_server)
 		return take_at_server(channel, &view, event);
 	return take_at_client(channel, &view, event, want, msg);
-}
-
-int ipci_report_call(struct ipc_call *call, struct ipc_event *event)
-{
-	ipci_list_remove(&call->ready);
-	if (call->state == IPCI_CALL_WAITING)
-		return ipci_place_deliver(call, event);
-	if (call->channel->at_server) {
-		*event = (struct ipc_event){
-			.kind = IPC_EVENT_CANCELLED,
-			.server = call->channel->server,
-			.channel = call->channel,
-			.call = call,
-			.user = call->channel->user,
-			.method = call->method,
-			.last = 1,
-			.status = IPC_CANCELLED,
-		};
-		return IPCI_LOOK_EVENT;
-	}
-	if (!call->parked)
-		return fill_client_event(call, event, IPC_EVENT_END);
-	ipci_take_parked(call, &event->msg);
-	return fill_client_event(call, event, IPC_EVENT_MESSAGE);
-}
-
-void ipci_take_parked(struct ipc_call *call, struct ipc_msg *msg)
-{
-	struct ipc_loop *loop = call->channel->loop;
-
-	*msg = (struct ipc_msg){
-		.data = call->parked->data,
-		.size_bytes = call->parked->size_bytes,
-		.owner = loop,
-		.token = loop->turn,
-	};
-	loop->borrowed_parked = call->parked;
-	call->parked = NULL;
-	call->status = IPC_OK;
-	call->fate = IPC_FATE_EXECUTED;
-}
-
-void ipci_call_set_ended(struct ipc_call *call)
-{
-	ipci_list_remove(&call->ready);
-	set_ended(call);
 }

@@ -113,7 +113,7 @@ void ipci_turn_settle_fresh(struct ipc_loop *loop)
 	struct ipc_call *call = loop->fresh;
 
 	loop->fresh = NULL;
-	if (call->state != IPCI_CALL_SERVED)
+	if (!ipci_call_is_served(call))
 		return;
 	/* Without memory for the timer the call only loses its CANCELLED event. */
 	(void)ipci_timer_add(call);

@@ -5,6 +5,7 @@
 #include "futex.h"
 #include "post.h"
 #include "quick.h"
+#include "stream.h"
 #include "turn.h"
 
 #define POLL_BATCH 64u
@@ -481,7 +482,9 @@ static inline int glance(struct ipc_loop *loop, struct ipc_event *event, unsigne
 									hot_link);
 
 			if (ipci_consumer_ready(&channel->inbox->rx))
-				return l->next == &loop->hot && ipci_quick_request(channel, event)
+				return l->next == &loop->hot &&
+						       (ipci_quick_request(channel, event) ||
+							ipci_quick_message(channel, event))
 					       ? IPCI_LOOK_EVENT
 					       : IPCI_LOOK_AGAIN;
 			if (i == GLANCES_BEFORE_REST)

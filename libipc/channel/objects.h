@@ -63,12 +63,19 @@ struct ipci_inbox {
 	struct ipci_consumer rx;
 };
 
-/* A reply that came while the program waited for another. */
+/* A message that came while the program waited for another. */
 struct ipci_parked {
+	struct ipci_parked *next;
 	struct ipc_loop *loop;
 	uint32_t size_bytes;
+	uint32_t item_bytes; /* of an item: what it takes of its call's window; else 0 */
+	bool last;	     /* its sender's last */
 	alignas(16) uint8_t data[];
 };
+
+/* Which of the two a kept message is shows in where its bytes lie: message.c. */
+static_assert(offsetof(struct ipci_parked, data) != offsetof(struct ipci_snapshot, data),
+	      "told apart by this");
 
 /* channel->methods[] where it is no method id */
 enum {
@@ -78,13 +85,15 @@ enum {
 
 enum ipci_call_state {
 	IPCI_CALL_FREE = 0,
-	IPCI_CALL_BEGUN,   /* client: has an id, nothing was sent */
-	IPCI_CALL_SENT,	   /* client: waits for its reply */
-	IPCI_CALL_ZOMBIE,  /* client: nobody waits, the server still holds the slot */
-	IPCI_CALL_ENDED,   /* client: reported; its info is readable until the next turn */
-	IPCI_CALL_WAITING, /* server: taken from the ring, waits until others have ended */
-	IPCI_CALL_SERVED,  /* server: delivered, not ended */
-	IPCI_CALL_FAILED,  /* server: ended, its error waits for room */
+	IPCI_CALL_BEGUN,     /* client: has an id, nothing was sent */
+	IPCI_CALL_SENT,	     /* client: waits for its reply */
+	IPCI_CALL_ZOMBIE,    /* client: nobody waits, the server still holds the slot */
+	IPCI_CALL_ENDED,     /* client: reported; its info is readable until the next turn */
+	IPCI_CALL_WAITING,   /* server: taken from the ring, waits for its turn */
+	IPCI_CALL_SERVED,    /* server: delivered, not ended */
+	IPCI_CALL_STREAMING, /* the same, and items were sent on it */
+	IPCI_CALL_FAILED,    /* server: ended, its error waits for room */
+	IPCI_CALL_LATE,	     /* server: free, but for items that the client sent before it knew */
 };
 
 struct ipc_call {
@@ -108,9 +117,9 @@ struct ipc_call {
 	uint64_t given_up_id; /* server: of the slot's last call that its client gave up */
 	int *on_end;	      /* server: where to say that this side ended the call; or NULL */
 	char *text;	      /* malloced: error text, received or to be sent */
-	struct ipci_parked *parked;
-	struct ipci_list ready;	 /* in loop->ready_calls */
-	struct ipci_list outbox; /* in channel->outbox */
+	struct ipci_stream *stream; /* its items, and what waits for the program; or NULL */
+	struct ipci_list ready;	    /* in loop->ready_calls, or, waiting, in server->waiting */
+	struct ipci_list outbox;    /* in channel->outbox */
 	struct ipc_call *next_free;
 };
 
@@ -165,6 +174,8 @@ struct ipc_channel {
 	uint64_t room_wanted;	   /* 0, or the frame bytes for which WRITABLE is owed */
 	uint64_t waiting_bytes;	   /* server: of the requests that wait */
 	struct ipci_list outbox;
+	uint64_t parked_bytes;		  /* private memory that the calls' messages take */
+	struct ipci_stream *free_streams; /* for reuse */
 	struct ipc_writer writer;
 
 	struct ipci_half own;
@@ -317,7 +328,7 @@ struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id);
 void ipci_call_end(struct ipc_call *call, int status, enum ipc_fate fate, const char *text);
 void ipci_call_cancel_by_peer(struct ipc_call *call);
 void ipci_call_expired(struct ipc_call *call);
-int ipci_outbox_flush(struct ipc_channel *channel); /* 1 all went, 0 no room, -errno */
+void ipci_call_give_up(struct ipc_call *call, int status, const char *text);
 int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags);
 
 /* overload.c */
@@ -332,8 +343,11 @@ const struct ipci_refusal *ipci_admit(const struct ipc_channel *channel,
 				      const struct ipci_view *view);
 /* The program has the call, which takes a place. */
 void ipci_place_take(struct ipc_call *call);
-/* The call is served but not delivered; *@parked becomes its own. */
-void ipci_place_await(struct ipc_call *call, struct ipci_parked *parked);
+/* The program waits inside a call: must_wait, or why not even that. */
+const struct ipci_refusal *ipci_set_aside(const struct ipc_channel *channel,
+					  const struct ipci_view *view);
+/* The call is served but not delivered; its request is parked. */
+void ipci_place_await(struct ipc_call *call);
 /* The call ends, whatever its state: the next may have its place. */
 void ipci_place_leave(struct ipc_call *call);
 /* Gives the places that are free to who has waited longest. */
@@ -342,6 +356,45 @@ void ipci_place_next(struct ipc_server *server);
 int ipci_place_deliver(struct ipc_call *call, struct ipc_event *event);
 /* Whoever waits is refused. */
 void ipci_place_clear(struct ipc_server *server, const struct ipci_refusal *why);
+
+/* Why a channel that is not open sends nothing. */
+static inline int ipci_channel_error(const struct ipc_channel *channel)
+{
+	return channel->error ? channel->error : -ENOTCONN;
+}
+
+/* Server: the program has it, and has not ended it. */
+static inline bool ipci_call_is_served(const struct ipc_call *call)
+{
+	return call->state == IPCI_CALL_SERVED || call->state == IPCI_CALL_STREAMING;
+}
+
+/* -EMSGSIZE, said in words. */
+int ipci_room_too_large(const struct ipc_channel *channel, size_t max_bytes);
+/* No room (-EAGAIN: WRITABLE is owed), or no peer to be believed (the channel is lost): @why. */
+int ipci_room_refuse(struct ipc_channel *channel, uint64_t frame_bytes, int why);
+
+/* Opens the channel's one room. */
+static inline int ipci_room_open(struct ipc_call *call, uint32_t ext_bytes, size_t max_bytes,
+				 struct ipc_room *room)
+{
+	struct ipc_channel *channel = call->channel;
+	uint8_t *at;
+	int r;
+
+	r = ipci_producer_reserve(&channel->tx, ext_bytes, max_bytes, &at);
+	if (__builtin_expect(r < 0, 0))
+		return ipci_room_refuse(channel, ipci_frame_bytes(ext_bytes, max_bytes), r);
+	channel->room_call = call;
+	channel->room_bytes = max_bytes;
+	room->data = at + ext_bytes;
+	room->size_bytes = max_bytes;
+	return 0;
+}
+
+/* outbox.c */
+void ipci_outbox_add(struct ipc_call *call);
+int ipci_outbox_flush(struct ipc_channel *channel); /* 1 all went, 0 no room, -errno */
 
 /* channel.c */
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
@@ -437,13 +490,27 @@ static inline void ipci_channel_wake(struct ipc_channel *channel)
 		ipci_channel_ring(channel, how, &channel->tx.own->bell_frames);
 }
 
+/* The open room was committed: the peer is woken, unless @flags has IPC_MORE. */
+static inline void ipci_room_committed(struct ipc_channel *channel, uint32_t flags)
+{
+	channel->room_call = NULL;
+	if (flags & IPC_MORE)
+		ipci_channel_owe_wake(channel);
+	else
+		ipci_channel_wake(channel);
+	/* What had to wait for the room to close. */
+	if (__builtin_expect(!ipci_list_empty(&channel->outbox), 0))
+		(void)ipci_outbox_flush(channel);
+}
+
 /* deliver.c */
 enum ipci_look {
 	IPCI_LOOK_NOTHING = 0,
 	IPCI_LOOK_EVENT = 1, /* *event was filled */
 	IPCI_LOOK_AGAIN = 2, /* something was worked off, nothing to report */
-	/* the call that was waited for has ended: msg filled, or its status set */
+	/* the call that was waited for has ended without a message: its status is set */
 	IPCI_LOOK_ENDED = 3,
+	IPCI_LOOK_MESSAGE = 4, /* a message of the call that was waited for: msg filled */
 };
 /*
  * Works off at most one frame. @want: the client's call that is waited for; its reply goes to
@@ -452,12 +519,15 @@ enum ipci_look {
 int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want,
 	      struct ipc_msg *msg);
 
-/* The event for a call on loop->ready_calls; begins no turn. IPCI_LOOK_EVENT. */
-int ipci_report_call(struct ipc_call *call, struct ipc_event *event);
-/* A copy of the payload for later, or NULL. The frame is not taken. */
-struct ipci_parked *ipci_parked_new(struct ipc_loop *loop, const struct ipci_view *view);
-void ipci_take_parked(struct ipc_call *call, struct ipc_msg *msg);
+/* The call was reported: its info stays until the turn ends. */
 void ipci_call_set_ended(struct ipc_call *call);
+/* What a client's event says of its call, and the end of it if it is @last; IPCI_LOOK_EVENT. */
+int ipci_client_event(struct ipc_call *call, struct ipc_event *event, uint32_t kind, bool last);
+/* What ipc_receive() answers for a call that has ended without a message. */
+static inline int ipci_call_outcome(const struct ipc_call *call)
+{
+	return call->status == IPC_OK ? IPC_END : call->status;
+}
 
 /* control.c, open.c, serve.c */
 int ipci_control_connect(struct ipc_loop *loop, const char *path);
@@ -468,6 +538,11 @@ void ipci_control_process(struct ipc_loop *loop);
 void ipci_control_tell_closed(struct ipc_channel *channel);
 
 /* transact.c */
-int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns);
+/*
+ * Waits, receiving meanwhile, for room, or with @frame_bytes 0 for a free call; and for credit, if
+ * @stream is not NULL.
+ */
+int ipci_block_for_room(struct ipc_channel *channel, struct ipc_call *stream, uint64_t frame_bytes,
+			uint64_t deadline_ns);
 
 #endif

@@ -15,7 +15,7 @@
  *
  * All of it is off the way of a server without a limit: its channels are not guarded.
  */
-#include "objects.h"
+#include "stream.h"
 
 const struct ipci_refusal ipci_must_wait = {};
 
@@ -42,17 +42,34 @@ void ipci_place_take(struct ipc_call *call)
 	call->channel->server->n_in_flight++;
 }
 
-void ipci_place_await(struct ipc_call *call, struct ipci_parked *parked)
+/*
+ * A program that waits for room, or credit, on a channel gets no request from it, and the ring
+ * must not wait for that.
+ */
+const struct ipci_refusal *ipci_set_aside(const struct ipc_channel *channel,
+					  const struct ipci_view *view)
+{
+	static const struct ipci_refusal busy = {IPC_RESOURCE_EXHAUSTED,
+						 "the server waits, and holds enough already"};
+
+	if (!channel->server ||
+	    channel->waiting_bytes + view->payload_bytes > channel->inbox->half.ring_bytes)
+		return &busy;
+	return &ipci_must_wait;
+}
+
+void ipci_place_await(struct ipc_call *call)
 {
 	struct ipc_server *server = call->channel->server;
 
 	call->state = IPCI_CALL_WAITING;
-	call->parked = parked;
-	call->channel->waiting_bytes += parked->size_bytes;
+	call->channel->waiting_bytes += call->stream->first->size_bytes;
 	server->n_waiting++;
 	ipci_list_append(&server->waiting, &call->ready);
 	/* Without memory for the timer its deadline is looked at when its turn comes. */
 	(void)ipci_timer_add(call);
+	/* There may be a place, and only the program is not there to take it. */
+	ipci_place_next(server);
 }
 
 /* Its place is the next one's. */
@@ -70,7 +87,7 @@ static void give_up_place(struct ipc_call *call)
 void ipci_place_leave(struct ipc_call *call)
 {
 	if (call->state == IPCI_CALL_WAITING) {
-		call->channel->waiting_bytes -= call->parked->size_bytes;
+		call->channel->waiting_bytes -= call->stream->first->size_bytes;
 		if (!call->placed)
 			call->channel->server->n_waiting--;
 		ipci_list_remove(&call->ready);
@@ -81,14 +98,19 @@ void ipci_place_leave(struct ipc_call *call)
 		give_up_place(call);
 }
 
+static bool has_place(const struct ipc_server *server)
+{
+	return !server->max_in_flight || server->n_in_flight < server->max_in_flight;
+}
+
 void ipci_place_next(struct ipc_server *server)
 {
 	struct ipci_list *next;
 
 	if (!server)
 		return;
-	for (struct ipci_list *l = server->waiting.next;
-	     l != &server->waiting && server->n_in_flight < server->max_in_flight; l = next) {
+	for (struct ipci_list *l = server->waiting.next; l != &server->waiting && has_place(server);
+	     l = next) {
 		struct ipc_call *call = IPCI_CONTAINER_OF(l, struct ipc_call, ready);
 		struct ipc_channel *channel = call->channel;
 
@@ -123,7 +145,6 @@ int ipci_place_deliver(struct ipc_call *call, struct ipc_event *event)
 {
 	struct ipc_channel *channel = call->channel;
 	struct ipc_loop *loop = channel->loop;
-	struct ipci_parked *parked = call->parked;
 
 	if (ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel)) <= 0)
 		return step_back(call);
@@ -132,18 +153,15 @@ int ipci_place_deliver(struct ipc_call *call, struct ipc_event *event)
 		ipci_call_expired(call);
 		return IPCI_LOOK_AGAIN;
 	}
-	channel->waiting_bytes -= parked->size_bytes;
+	channel->waiting_bytes -= call->stream->first->size_bytes;
 	call->state = IPCI_CALL_SERVED;
-	call->parked = NULL;
+	/* Without a limit nobody counts places. */
+	if (!channel->server->max_in_flight)
+		give_up_place(call);
 	loop->fresh = call;
-	loop->borrowed_parked = parked;
-	event->msg = (struct ipc_msg){
-		.data = parked->data,
-		.size_bytes = parked->size_bytes,
-		.owner = loop,
-		.token = loop->turn,
-	};
+	ipci_unpark(call, &event->msg);
 	ipci_request_event(call, event);
+	event->last = (event->msg.flags & IPC_MSG_LAST) != 0;
 	return IPCI_LOOK_EVENT;
 }
 

@@ -11,7 +11,7 @@
 #ifndef IPCI_CHANNEL_QUICK_H
 #define IPCI_CHANNEL_QUICK_H
 
-#include "objects.h"
+#include "stream.h"
 
 /* A plain frame of that kind, on a channel where nothing else asks for attention. */
 static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t kind,
@@ -22,15 +22,13 @@ static inline bool ipci_quick_peek(const struct ipc_channel *channel, uint32_t k
 }
 
 /* The payload of a plain frame, copied; the frame is taken. */
-static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipci_view *view,
-				   struct ipc_msg *msg)
+static inline void ipci_quick_copy(struct ipc_channel *channel, const struct ipci_view *view,
+				   struct ipc_msg *msg, uint32_t flags)
 {
 	struct ipc_loop *loop = channel->loop;
 	struct ipci_consumer *rx = &channel->inbox->rx;
 	uint8_t *data = loop->snapshot->data;
 
-	/* The answer, or the next request, is written soon. */
-	ipci_producer_own_next(&channel->tx);
 	ipci_snapshot(data, view->payload, view->payload_bytes);
 	ipci_consumer_take(rx, view);
 	if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
@@ -38,9 +36,18 @@ static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipc
 	*msg = (struct ipc_msg){
 		.data = data,
 		.size_bytes = view->payload_bytes,
+		.flags = flags,
 		.owner = loop,
 		.token = loop->turn,
 	};
+}
+
+static inline void ipci_quick_take(struct ipc_channel *channel, const struct ipci_view *view,
+				   struct ipc_msg *msg)
+{
+	/* The answer, or the next request, is written soon. */
+	ipci_producer_own_next(&channel->tx);
+	ipci_quick_copy(channel, view, msg, IPC_MSG_LAST);
 }
 
 /* The reply that is waited for. False: whatever is there is for ipci_look(). */
@@ -84,6 +91,56 @@ static inline bool ipci_quick_request(struct ipc_channel *channel, struct ipc_ev
 	channel->stalled = false;
 	ipci_call_serve(call, view.call_id, (uint32_t)method);
 	ipci_request_event(call, event);
+	return true;
+}
+
+/* An item of a call that has a stream. */
+static inline bool ipci_quick_take_item(struct ipc_call *call, const struct ipci_view *view,
+					struct ipc_msg *msg)
+{
+	struct ipci_stream *stream = call->stream;
+
+	if (stream->came_bytes + view->frame_bytes > stream->granted_bytes || stream->first)
+		return false;
+	ipci_quick_copy(call->channel, view, msg, 0);
+	stream->came_bytes += view->frame_bytes;
+	if (__builtin_expect(ipci_stream_lags(call), 0))
+		ipci_stream_grant(call);
+	return true;
+}
+
+/* The next item of a call that is waited for, and has a stream. False: ipci_look() decides. */
+static inline bool ipci_quick_item(struct ipc_call *call, struct ipc_msg *msg)
+{
+	struct ipc_channel *channel = call->channel;
+	struct ipci_view view;
+
+	if (call->status >= 0 || !channel->inbox ||
+	    !ipci_quick_peek(channel, IPCI_KIND_ITEM, &view) || view.call_id != call->id ||
+	    view.method != 0)
+		return false;
+	return ipci_quick_take_item(call, &view, msg);
+}
+
+/* Any call's next item, as an event; not its sender's last. False: ipci_look() decides. */
+static inline bool ipci_quick_message(struct ipc_channel *channel, struct ipc_event *event)
+{
+	struct ipci_view view;
+	struct ipc_call *call;
+
+	if (!ipci_quick_peek(channel, IPCI_KIND_ITEM, &view) || view.method != 0 ||
+	    (view.call_id & IPCI_CALL_SLOT_MASK) >= channel->max_calls)
+		return false;
+	call = &channel->calls[view.call_id & IPCI_CALL_SLOT_MASK];
+	if (call->id != view.call_id || !call->stream)
+		return false;
+	if (channel->at_server
+		    ? !ipci_call_is_served(call) || !call->stream->receives || call->stream->drops
+		    : call->state != IPCI_CALL_SENT || ipci_call_is_over(call))
+		return false;
+	if (!ipci_quick_take_item(call, &view, &event->msg))
+		return false;
+	ipci_item_event(call, event);
 	return true;
 }
 

@@ -136,6 +136,12 @@ static int give_up(struct ipc_call *call)
 	return IPC_DEADLINE_EXCEEDED;
 }
 
+/* Credit that the awaited needs cannot go out while a room is open: it is the ring's newest place. */
+static bool is_in_the_way(const struct ipc_call *call)
+{
+	return call->channel->room_call && call->stream && call->stream->owes_credit;
+}
+
 /*
  * A peer that always has something, never what is awaited, keeps this side neither beyond its
  * deadline nor from seeing that it ended, nor from what the broker says of the channel. 0 look on,
@@ -170,12 +176,14 @@ static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 		/* Lost, or expired while the loop was looked at. */
 		if (call->status >= 0) {
 			ipci_call_set_ended(call);
-			return call->status;
+			return ipci_call_outcome(call);
 		}
 		if (glance(channel)) {
 			if (__builtin_expect(ipci_quick_reply(call, msg), 1))
 				return IPC_OK;
 			r = 0;
+		} else if (is_in_the_way(call)) {
+			return -EBUSY;
 		} else {
 			r = wait_for_frames(channel, call->deadline_ns);
 		}
@@ -188,11 +196,24 @@ static int wait_for_call(struct ipc_call *call, struct ipc_msg *msg)
 		if (!channel->inbox)
 			continue;
 		r = ipci_look(channel, NULL, call, msg);
-		if (__builtin_expect(r == IPCI_LOOK_ENDED, 1))
-			return call->status;
+		if (__builtin_expect(r == IPCI_LOOK_MESSAGE, 1))
+			return IPC_OK;
+		if (r == IPCI_LOOK_ENDED)
+			return ipci_call_outcome(call);
 		if (r < 0)
 			return r;
 	}
+}
+
+/* The last of several messages: what the peer sends next is received like any other. */
+static int transact_stream(struct ipc_call *call, size_t size_bytes, struct ipc_msg *msg)
+{
+	int r;
+
+	if (call->channel->at_server)
+		return -EINVAL;
+	r = ipci_stream_commit(call, size_bytes, IPC_LAST);
+	return r < 0 ? r : ipc_receive(call, msg);
 }
 
 IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *msg)
@@ -204,7 +225,7 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	if (call->state != IPCI_CALL_BEGUN)
-		return -EINVAL;
+		return transact_stream(call, size_bytes, msg);
 	r = ipci_call_send(call, size_bytes, IPC_LAST);
 	if (r == -EINVAL)
 		return r;
@@ -216,9 +237,25 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
 	ipci_channel_set_hot(call->channel);
 	be_patient(call->channel);
 	r = wait_for_call(call, msg);
-	if (r < 0)
+	if (call->state == IPCI_CALL_SENT)
 		(void)ipci_timer_add(call);
 	return r;
+}
+
+/* The oldest of what came while the program waited for something else. */
+static int receive_parked(struct ipc_call *call, struct ipc_msg *msg)
+{
+	const bool last = call->stream->first->last;
+
+	ipci_unpark(call, msg);
+	if (last) {
+		call->status = IPC_OK;
+		call->fate = IPC_FATE_EXECUTED;
+		ipci_call_set_ended(call);
+	} else if (!call->stream->first && !call->stream->writable && call->status < 0) {
+		ipci_list_remove(&call->ready);
+	}
+	return 0;
 }
 
 IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg)
@@ -230,10 +267,11 @@ IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg)
 	if (call->state != IPCI_CALL_SENT)
 		return -EINVAL;
 	ipci_turn_begin(call->channel->loop);
-	if (call->parked) {
-		ipci_take_parked(call, msg);
-		ipci_call_set_ended(call);
-		return 0;
+	if (call->stream) {
+		if (call->stream->first)
+			return receive_parked(call, msg);
+		if (ipci_quick_item(call, msg))
+			return 0;
 	}
 	ipci_channel_set_hot(call->channel);
 	return wait_for_call(call, msg);
@@ -242,7 +280,8 @@ IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg)
 /* ── room ── */
 
 /* 1 there is what was waited for; 0 not yet; -errno. */
-static int has_what_is_wanted(struct ipc_channel *channel, uint64_t frame_bytes)
+static int has_what_is_wanted(struct ipc_channel *channel, const struct ipc_call *stream,
+			      uint64_t frame_bytes)
 {
 	int r;
 
@@ -250,6 +289,11 @@ static int has_what_is_wanted(struct ipc_channel *channel, uint64_t frame_bytes)
 		return channel->error;
 	if (frame_bytes == 0)
 		return channel->free_calls != NULL;
+	if (stream) {
+		r = ipci_stream_may_send(stream, frame_bytes, 0);
+		if (r != 1)
+			return r;
+	}
 	r = ipci_producer_has_room(&channel->tx, frame_bytes);
 	if (r < 0)
 		ipci_channel_lose(channel, r, IPCI_REASON_POISONED,
@@ -258,13 +302,13 @@ static int has_what_is_wanted(struct ipc_channel *channel, uint64_t frame_bytes)
 }
 
 /* Asleep until the peer rings for frames or room, or the broker has something to say. */
-static int sleep_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns)
+static int sleep_for_room(struct ipc_channel *channel, const struct ipc_call *stream,
+			  uint64_t frame_bytes, uint64_t deadline_ns)
 {
 	struct pollfd fds[] = {
 		{.fd = channel->bell, .events = POLLIN},
 		{.fd = ipci_control_fd(channel->loop), .events = POLLIN},
 	};
-	uint32_t frames = channel->at_server ? 0 : IPCI_WANT_FRAMES_BELL;
 	uint64_t now_ns = ipci_now_ns();
 	uint64_t slice_ns = earlier(ipci_remaining_ns(deadline_ns, now_ns), IPCI_RECHECK_NS);
 	struct timespec slice = ipci_timespec(slice_ns);
@@ -277,8 +321,9 @@ static int sleep_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uin
 		ipci_loop_send_wakes(channel->loop);
 	(void)ipci_bell_drain(channel->bell);
 	channel->bell_named = true;
-	ipci_sleep_arm(&channel->sleep, channel->tx.own, frames | IPCI_WANT_SPACE_BELL);
-	if (has_what_is_wanted(channel, frame_bytes) == 0 && (!frames || no_frames(channel))) {
+	ipci_sleep_arm(&channel->sleep, channel->tx.own,
+		       IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL);
+	if (has_what_is_wanted(channel, stream, frame_bytes) == 0 && no_frames(channel)) {
 		channel->n_sleeps++;
 		r = ppoll(fds, 2, &slice, NULL) < 0 ? -errno : 0;
 	}
@@ -291,7 +336,28 @@ static int sleep_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uin
 	return r;
 }
 
-int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint64_t deadline_ns)
+/* Must the program receive before what is waited for can come? */
+static bool must_receive(const struct ipc_channel *channel, const struct ipc_call *stream,
+			 uint64_t frame_bytes)
+{
+	/* The peer may wait for credit itself before it takes what would bring this side's. */
+	if (stream && ipci_stream_is_clogged(stream))
+		return ipci_stream_may_send(stream, frame_bytes, 0) == 0;
+	if (frame_bytes || channel->free_calls)
+		return false;
+	/* A call whose end waits for the program is in use until it was received. */
+	for (struct ipci_list *l = channel->loop->ready_calls.next;
+	     l != &channel->loop->ready_calls; l = l->next) {
+		struct ipc_call *call = IPCI_CONTAINER_OF(l, struct ipc_call, ready);
+
+		if (call->channel == channel && ipci_call_is_over(call))
+			return true;
+	}
+	return false;
+}
+
+int ipci_block_for_room(struct ipc_channel *channel, struct ipc_call *stream, uint64_t frame_bytes,
+			uint64_t deadline_ns)
 {
 	uint64_t looked_up_ns = 0;
 	unsigned n = 0;
@@ -299,23 +365,24 @@ int ipci_block_for_room(struct ipc_channel *channel, uint64_t frame_bytes, uint6
 
 	ipci_channel_set_hot(channel);
 	for (;;) {
-		r = has_what_is_wanted(channel, frame_bytes);
+		r = has_what_is_wanted(channel, stream, frame_bytes);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		r = ipci_look(channel, NULL, NULL, NULL);
 		if (r < 0)
 			return r;
-		/* A call whose reply waits for the program is in use until it was received. */
-		if (frame_bytes == 0 && !channel->free_calls &&
-		    !ipci_list_empty(&channel->loop->ready_calls))
+		if (must_receive(channel, stream, frame_bytes)) {
+			if (stream)
+				stream->stream->wanted_bytes = frame_bytes;
 			return -EAGAIN;
+		}
 		if ((r == IPCI_LOOK_AGAIN || channel->spin.max_ns) && ++n % LOOKS_PER_CLOCK) {
 			ipci_cpu_relax();
 			continue;
 		}
 		if (r == IPCI_LOOK_AGAIN && look_up(channel, deadline_ns, &looked_up_ns) == 0)
 			continue;
-		r = sleep_for_room(channel, frame_bytes, deadline_ns);
+		r = sleep_for_room(channel, stream, frame_bytes, deadline_ns);
 		if (r < 0)
 			return r;
 	}

@@ -106,7 +106,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 struct ipci_frame {
 	_Atomic uint32_t commit; /* 0: nothing here yet; else payload bytes + 1 */
 	uint16_t kind;		 /* enum ipci_kind | IPCI_EXT_… */
-	uint16_t method;	 /* requests: the client's method id; errors: the status */
+	uint16_t method;  /* requests: the client's method id, flags above; errors: the status */
 	uint64_t call_id; /* IPCI_CALL_SLOT_BITS of slot below a sequence that strictly grows */
 };
 
@@ -121,14 +121,17 @@ enum ipci_kind {
 	IPCI_KIND_REPLY = 2,
 	IPCI_KIND_ERROR = 3, /* status in .method, text as payload */
 	IPCI_KIND_CANCEL = 4,
-	IPCI_KIND_ITEM = 5,   /* streaming: not spoken yet */
-	IPCI_KIND_END = 6,    /* streaming: not spoken yet */
-	IPCI_KIND_CREDIT = 7, /* streaming: not spoken yet */
+	IPCI_KIND_ITEM = 5,   /* a message of a call; from a client .method may be IPCI_ITEM_LAST */
+	IPCI_KIND_END = 6,    /* the sender's last, without a payload; a server's ends the call */
+	IPCI_KIND_CREDIT = 7, /* u64: item bytes of the call that the other side may send in all */
 	IPCI_KIND_DRAIN = 8,  /* not spoken yet */
 	IPCI_KIND_EVENT = 9,  /* topics: not spoken yet */
 	IPCI_KIND_MOVED = 10, /* topics: not spoken yet */
 	IPCI_KIND_MASK = 0x1f,
 };
+
+/* An item's .method from a client: its last. From a server it is 0: a reply is the last. */
+#define IPCI_ITEM_LAST 1u
 
 /* An error frame's .method: a status, 1..16; with this bit no handler ever saw the call. */
 #define IPCI_STATUS_NOT_EXECUTED 0x100
@@ -157,8 +160,9 @@ enum {
  * poisons.
  */
 #define IPCI_REQUEST_METHOD_MASK 0x3ff
+#define IPCI_REQUEST_OPEN 0x4000    /* the client goes on sending items on this call */
 #define IPCI_REQUEST_NO_WAIT 0x8000 /* rather refuse than let it wait for its turn */
-#define IPCI_REQUEST_KNOWN (IPCI_REQUEST_METHOD_MASK | IPCI_REQUEST_NO_WAIT)
+#define IPCI_REQUEST_KNOWN (IPCI_REQUEST_METHOD_MASK | IPCI_REQUEST_OPEN | IPCI_REQUEST_NO_WAIT)
 
 #define IPCI_EXT_DEADLINE_BYTES 16u
 #define IPCI_EXT_TRACE_BYTES 32u
@@ -180,6 +184,15 @@ enum {
 static inline uint64_t ipci_payload_max_bytes(uint64_t ring_bytes)
 {
 	return ring_bytes / 2 - 4 * IPCI_LINE_BYTES;
+}
+
+/*
+ * What a side may have sent of a call's items, as bytes of whole frames, before the first CREDIT;
+ * each CREDIT says that much beyond what was taken. Both sides know the sender's ring.
+ */
+static inline uint64_t ipci_window_bytes(uint64_t ring_bytes)
+{
+	return ring_bytes / 4;
 }
 
 /* A frame of padding: all of the ring but the line to spare. */

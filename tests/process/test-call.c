@@ -68,7 +68,9 @@ static void check_flags(const struct ipc_msg *msg)
 	cr_assert_not_null(msg->data);
 	cr_assert_eq((uintptr_t)msg->data % 16, 0);
 	cr_assert_eq(msg->bad, 0);
-	cr_assert_eq(msg->flags, msg->size_bytes > IPC_SNAPSHOT_MAX_BYTES ? IPC_MSG_IN_PLACE : 0);
+	const uint32_t in_place = msg->size_bytes > IPC_SNAPSHOT_MAX_BYTES ? IPC_MSG_IN_PLACE : 0;
+
+	cr_assert_eq(msg->flags, in_place | IPC_MSG_LAST);
 }
 
 static void echo(size_t size_bytes, bool fits_back)

@@ -45,7 +45,7 @@ Test(keep, a_small_message_stays_as_it_was, .timeout = 60)
 	for (unsigned i = 0; i < 50; i++) {
 		kept[i] = fetch(i * 80, i);
 		cr_assert_eq(ipc_keep(&kept[i]), 0);
-		cr_assert_eq(kept[i].flags, IPC_MSG_KEPT);
+		cr_assert_eq(kept[i].flags, IPC_MSG_KEPT | IPC_MSG_LAST);
 	}
 	churn();
 	for (unsigned i = 0; i < 50; i++) {
@@ -67,9 +67,10 @@ Test(keep, a_large_message_stays_where_it_is, .timeout = 60)
 	for (unsigned round = 0; round < 20; round++) {
 		for (unsigned i = 0; i < 3; i++) {
 			kept[i] = fetch(5000 + 100 * i, i);
-			cr_assert_eq(kept[i].flags, IPC_MSG_IN_PLACE);
+			cr_assert_eq(kept[i].flags, IPC_MSG_IN_PLACE | IPC_MSG_LAST);
 			cr_assert_eq(ipc_keep(&kept[i]), 0);
-			cr_assert_eq(kept[i].flags, IPC_MSG_IN_PLACE | IPC_MSG_KEPT);
+			cr_assert_eq(kept[i].flags,
+				     IPC_MSG_IN_PLACE | IPC_MSG_LAST | IPC_MSG_KEPT);
 		}
 		/* What fits beside them comes and goes. */
 		for (unsigned i = 0; i < 10; i++)
@@ -119,7 +120,7 @@ Test(keep, beyond_half_the_ring_nothing_more_is_kept_in_place, .timeout = 60)
 	cr_assert_geq(n, 4, "only %u of 6000 bytes each were kept in a ring of 64 KiB", n);
 	cr_assert_leq(n, 5);
 	cr_assert_eq(ipc_keep(&kept[n]), -ENOSPC);
-	cr_assert_eq(kept[n].flags, IPC_MSG_IN_PLACE);
+	cr_assert_eq(kept[n].flags, IPC_MSG_IN_PLACE | IPC_MSG_LAST);
 	cr_assert(filled(kept[n].data, 6000, n), "what could not be kept can still be read");
 	ipc_release(&kept[n]);
 	cr_assert_not_null(kept[n].data, "only what was kept is released");

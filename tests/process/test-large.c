@@ -80,7 +80,7 @@ static void check_and_answer(struct pair *p, struct ipc_event *event)
 	if (event->kind != IPC_EVENT_REQUEST)
 		return;
 	if (event->msg.size_bytes > IPC_SNAPSHOT_MAX_BYTES)
-		cr_assert_eq(event->msg.flags, IPC_MSG_IN_PLACE);
+		cr_assert_eq(event->msg.flags, IPC_MSG_IN_PLACE | IPC_MSG_LAST);
 	cr_assert(filled(event->msg.data, event->msg.size_bytes, seed));
 	reply_with(event->call, answer_bytes, answer_bytes % 1000);
 }
@@ -115,7 +115,7 @@ Test(large, half_a_ring_goes_both_ways_in_place, .timeout = 120)
 		struct ipc_msg msg = exchange(info->payload_max_bytes - i % 2,
 					      info->receive_max_bytes - i / 2);
 
-		cr_assert_eq(msg.flags, IPC_MSG_IN_PLACE);
+		cr_assert_eq(msg.flags, IPC_MSG_IN_PLACE | IPC_MSG_LAST);
 	}
 	pair_stop(&pair);
 }

@@ -121,7 +121,7 @@ Test(server, a_second_room_is_busy_until_the_first_is_given_back, .timeout = 30)
 	cr_assert_eq(ipc_reserve(kept[0], 10, 0, &second), -EBUSY);
 	cr_assert_null(second.data);
 	ipc_abort(kept[0]);
-	cr_assert_eq(ipc_commit(kept[0], 0, IPC_LAST), -EINVAL);
+	cr_assert_eq(ipc_commit(kept[0], 10, IPC_LAST), -EINVAL);
 	reply_with(kept[1], 10, 7);
 	reply_with(kept[0], 10, 7);
 	PUMP_UNTIL(&pair, pair.client.n[IPC_EVENT_MESSAGE] == 2);
@@ -166,10 +166,11 @@ Test(server, what_cannot_be_committed_leaves_the_room_open, .timeout = 30)
 	ipc_call *call;
 
 	start(1);
-	cr_assert_eq(ipc_commit(kept[0], 0, IPC_LAST), -EINVAL, "no room is open");
+	cr_assert_eq(ipc_commit(kept[0], 1, IPC_LAST), -EINVAL, "no room is open");
+	cr_assert_eq(ipc_commit(kept[0], 0, 0), -EINVAL, "no room is open");
 	cr_assert_eq(ipc_reserve(kept[0], 10, 0, &room), 0);
-	cr_assert_eq(ipc_commit(kept[0], 10, 0), -EOPNOTSUPP);
-	cr_assert_eq(ipc_commit(kept[0], 10, IPC_MORE), -EOPNOTSUPP);
+	cr_assert_eq(ipc_commit(kept[0], 11, 0), -EINVAL);
+	cr_assert_eq(ipc_commit(kept[0], 11, IPC_MORE), -EINVAL);
 	cr_assert_eq(ipc_commit(kept[0], 10, IPC_LAST | 1 << 20), -EINVAL);
 	cr_assert_eq(ipc_commit(kept[0], 11, IPC_LAST), -EINVAL);
 	cr_assert_eq(ipc_commit(kept[0], SIZE_MAX, IPC_LAST), -EINVAL);
