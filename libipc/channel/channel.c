@@ -228,6 +228,8 @@ void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents)
 {
 	int r = ipci_bell_drain(channel->bell);
 
+	/* One that comes late, for an arming that is over, wakes in vain once. */
+	channel->bell_named = false;
 	if (r == -EPIPE || revents & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
 		channel->hung_up = true;
 	if (r != 0 || revents)
