@@ -51,6 +51,12 @@ struct ipc_channel_info {
 	uint64_t n_wakes;	     /* wake system calls this side made for the peer */
 	uint32_t page_bytes;	     /* of this side's ring: 0, or the size of its huge pages */
 	uint32_t peer_page_bytes;    /* of the peer's */
+	/* wakes put off because the peer asked for too many in a millisecond */
+	uint64_t n_wakes_deferred;
+	/* times this side stopped being awake, each with a membarrier(2) of its own or shared */
+	uint64_t n_membarriers;
+	uint32_t awake;	     /* 1: this side is awake now, and the peer publishes without a fence */
+	uint32_t peer_awake; /* 1: the peer says so, and this side pays none */
 };
 
 /**

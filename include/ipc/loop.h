@@ -26,11 +26,16 @@ enum ipc_loop_flag {
 	 * again. Else a peer is woken by the call that gave it something, unless that has IPC_MORE.
 	 */
 	IPC_LOOP_BATCH_WAKES = 1u << 0,
+	/*
+	 * Do without membarrier(2): every message then pays for a fence, and no process on this
+	 * host is interrupted by one. For measurements, and for hosts with real-time neighbours.
+	 */
+	IPC_LOOP_NO_MEMBARRIER = 1u << 1,
 };
 
 struct ipc_loop_opts {
 	size_t size;	    /* sizeof(struct ipc_loop_opts) */
-	uint32_t flags;	    /* 0 or IPC_LOOP_BATCH_WAKES */
+	uint32_t flags;	    /* IPC_LOOP_… */
 	uint32_t wait;	    /* enum ipc_wait; the environment's IPC_WAIT applies where this is 0 */
 	const char *broker; /* the broker's socket; NULL: $IPC_BROKER, else /run/ipc/broker.sock */
 	const char *token;  /* NULL; reserved for capability tokens */

@@ -17,6 +17,7 @@
 #include "control.h"
 #include "dispose.h"
 #include "futex.h"
+#include "membarrier.h"
 #include "objects.h"
 #include "stream.h"
 
@@ -40,7 +41,7 @@ int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 	return 0;
 }
 
-static void write_identity(struct ipci_half *own)
+static void write_identity(struct ipci_half *own, uint64_t features)
 {
 	struct ipci_control *control = (struct ipci_control *)(void *)own->base;
 
@@ -48,7 +49,7 @@ static void write_identity(struct ipci_half *own)
 	control->version = IPCI_LAYOUT_VERSION;
 	control->ring_offset = own->ring_offset;
 	control->ring_bytes = own->ring_bytes;
-	control->features = IPCI_FEATURES_KNOWN;
+	control->features = features;
 }
 
 int ipci_channel_own_half(struct ipc_channel *channel, int *ret_fd, uint64_t ring_bytes,
@@ -62,7 +63,7 @@ int ipci_channel_own_half(struct ipc_channel *channel, int *ret_fd, uint64_t rin
 	if (!(flags & IPCI_OWN_HUGE_PAGES) || (r < 0 && flags & IPC_PREFER_HUGE_PAGES))
 		r = ipci_half_make(&channel->own, ret_fd, ring_bytes, 0, error);
 	if (r == 0)
-		write_identity(&channel->own);
+		write_identity(&channel->own, channel->loop->features);
 	return r;
 }
 
@@ -116,7 +117,7 @@ static int hang_bell(struct ipc_channel *channel, int bell)
 }
 
 int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell,
-		      uint32_t max_calls)
+		      uint32_t max_calls, uint64_t features)
 {
 	struct ipci_inbox *inbox = calloc(1, sizeof(*inbox));
 	int r = inbox ? alloc_calls(channel, max_calls) : -ENOMEM;
@@ -139,6 +140,7 @@ int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int b
 						    .word = &channel->tx.peer->bell_frames,
 						    .user = channel};
 	(void)ipci_loop_add(channel->loop->poller, &channel->word_source);
+	channel->may_be_awake = features & channel->loop->features & IPCI_FEATURE_MEMBARRIER;
 	ipci_channel_set_hot(channel);
 	return 0;
 }
@@ -169,37 +171,131 @@ void ipci_channel_ready(struct ipc_channel *channel)
 	ipci_list_append(&channel->loop->ready_channels, &channel->ready);
 }
 
-/* Wakes in the way that the peer named; its word was bumped. */
-void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word)
+/* Wakes in the way that the peer named; the bell words were bumped. */
+static void ring_now(struct ipc_channel *channel, uint32_t how)
 {
-	const bool by_word = how & (IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_SPACE_FUTEX);
+	struct ipci_control *own = channel->tx.own;
+	_Atomic uint32_t *frames = how & IPCI_WANT_FRAMES_FUTEX ? &own->bell_frames : NULL;
+	_Atomic uint32_t *space = how & IPCI_WANT_SPACE_FUTEX ? &own->bell_space : NULL;
 	const bool by_bell = how & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL);
 	struct ipc_loop *loop = channel->loop;
 
 	channel->n_wakes++;
 	if (loop->batch_wakes || loop->collecting) {
-		ipci_loop_wake_later(loop->poller, by_word ? word : NULL,
-				     by_bell ? channel->bell : -EBADF);
+		ipci_loop_wake_later(loop->poller, frames, by_bell ? channel->bell : -EBADF);
+		if (space)
+			ipci_loop_wake_later(loop->poller, space, -EBADF);
 		loop->wakes_due = true;
 		return;
 	}
-	if (by_word)
-		(void)ipci_futex_wake(word);
+	if (frames)
+		(void)ipci_futex_wake(frames);
+	if (space)
+		(void)ipci_futex_wake(space);
 	/* A hang-up found here is found again, and dealt with, where the bell is watched. */
 	if (by_bell)
 		(void)ipci_bell_ring(channel->bell);
 }
 
+/*
+ * The same within the budget: a peer that says with every message that it sleeps costs no more than
+ * that. What is beyond is put off: asked for again at the channel's next look, and at the latest
+ * before this loop sleeps or blocks.
+ */
+void ipci_channel_ring(struct ipc_channel *channel, uint32_t how)
+{
+	struct ipc_loop *loop = channel->loop;
+
+	if (ipci_budget_take(&channel->wakes, ipci_now_ns(), IPCI_NS_PER_MS, IPCI_WAKES_PER_MS)) {
+		ring_now(channel, how);
+		return;
+	}
+	channel->n_wakes_deferred++;
+	if (how & IPCI_WANT_FRAMES) {
+		channel->tx.rung_frames = IPCI_NOT_RUNG;
+		channel->wake_owed = true;
+	}
+	if (how & IPCI_WANT_SPACE) {
+		channel->tx.rung_space = IPCI_NOT_RUNG;
+		channel->space_owed = true;
+	}
+	ipci_list_remove(&channel->owing);
+	ipci_list_append(&loop->put_off, &channel->owing);
+	loop->wakes_due = true;
+	ipci_channel_set_hot(channel);
+}
+
+/* Nobody would come back to it: now, whatever was spent. A sleep costs as much as a wake. */
+void ipci_channel_ring_owed(struct ipc_channel *channel)
+{
+	uint32_t how = 0;
+
+	if (channel->wake_owed)
+		how |= ipci_wake_frames(&channel->tx);
+	if (channel->space_owed)
+		how |= ipci_wake_space(&channel->tx);
+	channel->wake_owed = channel->space_owed = false;
+	if (how)
+		ring_now(channel, how);
+}
+
 /* Tells the peer how far its ring is free, and wakes it if it waits for that. */
 void ipci_channel_give_back(struct ipc_channel *channel)
 {
-	uint32_t how;
+	if (ipci_consumer_publish(&channel->inbox->rx))
+		ipci_channel_wake_space(channel);
+}
 
-	if (!ipci_consumer_publish(&channel->inbox->rx))
+/*
+ * Much came without a sleep: the peer is told that it need not fence. That is a membarrier to come,
+ * so it is earned by as many messages as it costs, and a peer that knows the number cannot have more
+ * of them than the budget has.
+ */
+void ipci_channel_busy(struct ipc_channel *channel)
+{
+	struct ipc_loop *loop = channel->loop;
+	uint64_t now_ns;
+
+	ipci_channel_give_back(channel);
+	if (channel->sleep.awake || !channel->may_be_awake ||
+	    channel->inbox->rx.n_frames - channel->frames_at_sleep < IPCI_AWAKE_AFTER_FRAMES)
 		return;
-	how = ipci_wake_space(&channel->tx);
-	if (how)
-		ipci_channel_ring(channel, how, &channel->tx.own->bell_space);
+	now_ns = ipci_now_ns();
+	if ((loop->features & IPCI_FEATURE_MEMBARRIER) &&
+	    ipci_budget_take(&channel->awakenings, now_ns, IPCI_NS_PER_MS, 1) &&
+	    ipci_budget_take(&loop->awakenings, now_ns, IPCI_NS_PER_MS, IPCI_AWAKENINGS_PER_MS))
+		ipci_sleep_stay_awake(&channel->sleep, channel->tx.own);
+}
+
+bool ipci_channel_get_drowsy(struct ipc_channel *channel)
+{
+	const bool owes = ipci_sleep_get_drowsy(&channel->sleep, channel->tx.own);
+
+	channel->frames_at_sleep = channel->inbox->rx.n_frames;
+	channel->n_membarriers += owes;
+	return owes;
+}
+
+/*
+ * AWAKE: the peers' fence, made here for all that they published without one. Where a filter that
+ * the program installed later refuses it, no side is awake again, and what stands in a core's store
+ * buffer is given a thousand times as long as it takes.
+ */
+void ipci_loop_barrier(struct ipc_loop *loop)
+{
+	const struct timespec pause = ipci_timespec(IPCI_NS_PER_MS);
+
+	if (ipci_membarrier() == 0)
+		return;
+	loop->features &= ~IPCI_FEATURE_MEMBARRIER;
+	(void)nanosleep(&pause, NULL);
+}
+
+void ipci_channel_arm(struct ipc_channel *channel, uint32_t want)
+{
+	if (ipci_channel_get_drowsy(channel))
+		ipci_loop_barrier(channel->loop);
+	ipci_sleep_arm(&channel->sleep, channel->tx.own, want);
 }
 
 void ipci_channel_ends(struct ipc_channel *channel)
@@ -459,11 +555,15 @@ static void fill_info(const struct ipc_channel *channel, struct ipc_channel_info
 	info->reason = channel->reason;
 	info->n_wakes = channel->n_wakes;
 	info->n_sleeps = channel->n_sleeps;
+	info->n_wakes_deferred = channel->n_wakes_deferred;
+	info->n_membarriers = channel->n_membarriers;
 	info->n_sent = channel->tx.n_frames;
 	info->n_received = channel->n_received;
 	if (!channel->inbox)
 		return;
 	info->n_received = channel->inbox->rx.n_frames;
+	info->awake = channel->sleep.awake;
+	info->peer_awake = ipci_wake_unfenced(&channel->tx);
 	info->payload_max_bytes = ipci_payload_max_bytes(channel->own.ring_bytes);
 	info->receive_max_bytes = ipci_payload_max_bytes(channel->inbox->half.ring_bytes);
 	info->shared_bytes = ipci_half_shape_bytes(channel->own.ring_bytes,

@@ -325,7 +325,7 @@ int ipci_control_await(struct ipc_loop *loop, uint64_t serial, uint64_t deadline
 	struct ipci_control_connection *c = loop->control;
 
 	if (loop->wakes_due)
-		ipci_loop_send_wakes(loop);
+		ipci_loop_send_wakes(loop, true);
 	c->awaited = serial;
 	c->answered = false;
 	for (;;) {
@@ -385,7 +385,7 @@ static int say_hello(struct ipc_loop *loop)
 
 	hello = ipc_broker_Message_new_hello(&m);
 	ipc_broker_Hello_set_version(&hello, IPCI_PROTOCOL_VERSION);
-	ipc_broker_Hello_set_features(&hello, IPCI_FEATURES_KNOWN);
+	ipc_broker_Hello_set_features(&hello, loop->features);
 	r = ipci_control_send(loop, NULL, 0);
 	if (r < 0)
 		return r;

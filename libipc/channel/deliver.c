@@ -37,7 +37,7 @@ int ipci_deliver(struct ipc_channel *channel, const struct ipci_view *view, stru
 		ipci_snapshot(loop->snapshot->data, view->payload, view->payload_bytes);
 		ipci_consumer_take(rx, view);
 		if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
-			ipci_channel_give_back(channel);
+			ipci_channel_busy(channel);
 		msg->data = loop->snapshot->data;
 		msg->flags = flags;
 		return 0;
@@ -56,7 +56,7 @@ int ipci_skip(struct ipc_channel *channel, const struct ipci_view *view)
 {
 	ipci_consumer_take(&channel->inbox->rx, view);
 	if (ipci_consumer_should_publish(&channel->inbox->rx))
-		ipci_channel_give_back(channel);
+		ipci_channel_busy(channel);
 	return IPCI_LOOK_AGAIN;
 }
 
@@ -529,6 +529,8 @@ static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 	}
 	if (channel->wake_owed)
 		ipci_channel_wake(channel);
+	if (channel->space_owed)
+		ipci_channel_wake_space(channel);
 	/*
 	 * What the broker revoked is not read any more; nor is what came after the end was seen: a
 	 * peer that closed or hung up has its half still, and may go on writing into it for ever.

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "membarrier.h"
 #include "post.h"
 #include "turn.h"
 
@@ -75,8 +76,11 @@ IPC_PUBLIC int ipc_loop_watch(ipc_loop *loop, int fd, uint32_t events, void *use
 	return 0;
 }
 
-/* Those that IPC_MORE put off join those that were collected, and all go out together. */
-void ipci_loop_send_wakes(struct ipc_loop *loop)
+/*
+ * Those that IPC_MORE kept back join those that were collected, and all go out together; @sleeps:
+ * so do those that were beyond a budget.
+ */
+void ipci_loop_send_wakes(struct ipc_loop *loop, bool sleeps)
 {
 	loop->collecting = true;
 	while (!ipci_list_empty(&loop->owing)) {
@@ -87,8 +91,15 @@ void ipci_loop_send_wakes(struct ipc_loop *loop)
 		if (channel->wake_owed)
 			ipci_channel_wake(channel);
 	}
+	while (sleeps && !ipci_list_empty(&loop->put_off)) {
+		struct ipc_channel *channel = IPCI_CONTAINER_OF(loop->put_off.next,
+								struct ipc_channel, owing);
+
+		ipci_list_remove(&channel->owing);
+		ipci_channel_ring_owed(channel);
+	}
 	loop->collecting = false;
-	loop->wakes_due = false;
+	loop->wakes_due = !ipci_list_empty(&loop->put_off);
 	ipci_loop_flush_wakes(loop->poller);
 }
 
@@ -116,8 +127,8 @@ static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 	const char *name = getenv("IPC_WAIT");
 	long n_cpus;
 
-	if (opts->wait > IPC_WAIT_URING || opts->flags & ~(uint32_t)IPC_LOOP_BATCH_WAKES ||
-	    opts->token)
+	if (opts->wait > IPC_WAIT_URING ||
+	    opts->flags & ~(uint32_t)(IPC_LOOP_BATCH_WAKES | IPC_LOOP_NO_MEMBARRIER) || opts->token)
 		return ipci_error_set(&new_error, -EINVAL,
 				      "ipc_loop_opts: an unknown flag or way to wait, or a token");
 	loop->batch_wakes = (opts->flags & IPC_LOOP_BATCH_WAKES) != 0;
@@ -162,6 +173,7 @@ static int start_poller(struct ipc_loop *loop)
 static void init_lists(struct ipc_loop *loop)
 {
 	ipci_list_init(&loop->owing);
+	ipci_list_init(&loop->put_off);
 	ipci_list_init(&loop->hot);
 	ipci_list_init(&loop->channels);
 	ipci_list_init(&loop->servers);
@@ -189,6 +201,8 @@ IPC_PUBLIC int ipc_loop_new(ipc_loop **ret, const struct ipc_loop_opts *opts)
 	if (!loop)
 		return ipci_error_set(&new_error, -ENOMEM, "out of memory");
 	init_lists(loop);
+	if (!(known.flags & IPC_LOOP_NO_MEMBARRIER) && ipci_membarrier_register())
+		loop->features |= IPCI_FEATURE_MEMBARRIER;
 	r = choose_wait(loop, &known);
 	if (r == 0)
 		r = start_poller(loop);

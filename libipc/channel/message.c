@@ -135,7 +135,7 @@ void ipci_turn_aside(struct ipc_loop *loop)
 		end_channel(loop);
 	loop->departing = false;
 	if (loop->wakes_due)
-		ipci_loop_send_wakes(loop);
+		ipci_loop_send_wakes(loop, false);
 }
 
 static int keep_parked(struct ipc_loop *loop, struct ipc_msg *msg)

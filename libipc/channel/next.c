@@ -201,7 +201,7 @@ static bool is_quiet(struct ipc_channel *channel)
 {
 	int room;
 
-	if (channel->wake_owed || channel->ends)
+	if (channel->wake_owed || channel->space_owed || channel->ends)
 		return false;
 	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED) {
 		channel->peer_closed = true;
@@ -252,9 +252,8 @@ static bool cool(struct ipc_channel *channel)
 {
 	uint32_t want;
 
-	if (channel->wake_owed)
-		ipci_channel_wake(channel);
 	ipci_channel_give_back(channel);
+	ipci_channel_ring_owed(channel);
 	/* Bells of an earlier sleep are spent before the next begins. */
 	if (channel->bell_named)
 		ipci_channel_bell_rang(channel, 0);
@@ -262,7 +261,7 @@ static bool cool(struct ipc_channel *channel)
 		return false;
 	want = wants(channel, await_frames(channel), IPCI_WANT_SPACE_BELL);
 	channel->bell_named = (want & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL)) != 0;
-	ipci_sleep_arm(&channel->sleep, channel->tx.own, want);
+	ipci_channel_arm(channel, want);
 	if (!is_quiet(channel)) {
 		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
 		return false;
@@ -272,9 +271,21 @@ static bool cool(struct ipc_channel *channel)
 	return true;
 }
 
+/* One membarrier for all of them. */
+static void get_drowsy(struct ipc_loop *loop)
+{
+	bool owes = false;
+
+	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next)
+		owes |= ipci_channel_get_drowsy(IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link));
+	if (owes)
+		ipci_loop_barrier(loop);
+}
+
 /* All hot channels to cold ones. False if one of them has something to look at. */
 static bool cool_all(struct ipc_loop *loop)
 {
+	get_drowsy(loop);
 	while (!ipci_list_empty(&loop->hot)) {
 		if (!cool(IPCI_CONTAINER_OF(loop->hot.next, struct ipc_channel, hot_link)))
 			return false;
@@ -328,12 +339,14 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		slice_ns = timer_ns;
 	if (!can_sleep_on_futex(loop))
 		return 0;
+	get_drowsy(loop);
 	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
 
 		ipci_channel_give_back(channel);
+		ipci_channel_ring_owed(channel);
 		words[n].expected = ipci_bell_frames(channel->tx.peer);
-		ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
+		ipci_channel_arm(channel, IPCI_WANT_FRAMES_FUTEX);
 		words[n++].word = &channel->tx.peer->bell_frames;
 		quiet = quiet && is_quiet(channel);
 	}
@@ -343,7 +356,7 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		words[n++].word = &loop->posted;
 	}
 	if (loop->wakes_due)
-		ipci_loop_send_wakes(loop);
+		ipci_loop_send_wakes(loop, true);
 	if (quiet && n == 1)
 		r = ipci_futex_wait(words[0].word, words[0].expected, ipci_deadline_ns(slice_ns));
 	else if (quiet)
@@ -396,7 +409,7 @@ static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spi
 			/* A peer that waits for room must not wait for the end of this spin. */
 			rest(loop);
 			if (loop->wakes_due)
-				ipci_loop_send_wakes(loop);
+				ipci_loop_send_wakes(loop, false);
 			ipci_spin_yield(spun_ns);
 		}
 		r = look_around(loop);

@@ -22,6 +22,7 @@
 #include <ipc/flatbuffers.h>
 #include <ipc/ipc.h>
 
+#include "budget.h"
 #include "clock.h"
 #include "consume.h"
 #include "error.h"
@@ -44,6 +45,11 @@
 #define IPCI_OWN_HUGE_PAGES (uint32_t)(IPC_HUGE_PAGES | IPC_PREFER_HUGE_PAGES)
 #define IPCI_PAGES_FLAGS (IPCI_OWN_HUGE_PAGES | (uint32_t)IPC_ALLOW_HUGE_PAGES)
 #define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
+
+/* What a peer may make this side do in a millisecond. */
+#define IPCI_WAKES_PER_MS 256u	      /* wake system calls, a channel; others are put off */
+#define IPCI_AWAKENINGS_PER_MS 4u     /* membarriers to come, a loop; one of them a channel */
+#define IPCI_AWAKE_AFTER_FRAMES 1024u /* received without a sleep: what one membarrier costs */
 
 static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
 	      "frames held in place are larger than these");
@@ -148,7 +154,8 @@ struct ipc_channel {
 	/* What keeps a look from going straight to the frames: any of these. */
 	union {
 		struct {
-			bool wake_owed;	  /* IPC_MORE: the peer was not told yet */
+			bool wake_owed;	  /* IPC_MORE, or put off: for frames */
+			bool space_owed;  /* put off: for space */
 			bool call_wanted; /* WRITABLE is owed when a call slot is free */
 			bool room_short;  /* room_wanted is not 0 */
 			bool outbox_used; /* the outbox may not be empty */
@@ -166,6 +173,9 @@ struct ipc_channel {
 	/* with `ends`: where to stop reading, whatever the peer goes on to send */
 	uint64_t drain_end;
 	struct ipci_sleep sleep;
+	bool may_be_awake;	  /* both sides are registered for membarrier(2) */
+	uint64_t frames_at_sleep; /* received before the last arming */
+	struct ipci_budget wakes, awakenings;
 	struct ipci_spin spin;
 	struct ipci_patience patience; /* with a reply, or with the next request */
 	uint32_t max_calls, n_calls;
@@ -195,7 +205,7 @@ struct ipc_channel {
 	bool went;  /* CHANNEL with status < 0 is owed */
 	bool lost;  /* ipci_channel_lose() ran */
 	bool freed; /* nobody has the handle: goes with its last call */
-	uint64_t n_wakes, n_sleeps;
+	uint64_t n_wakes, n_sleeps, n_wakes_deferred, n_membarriers;
 	uint64_t n_received; /* of the inbox, once it is gone */
 	/* of padding without a frame between: how much, and after which frame */
 	uint64_t padding_bytes, padding_n_frames;
@@ -235,6 +245,8 @@ struct ipci_control_connection;
 struct ipc_loop {
 	unsigned fork_generation;
 	enum ipc_wait wait;
+	uint64_t features; /* IPCI_FEATURE_…: what this side can do */
+	struct ipci_budget awakenings;
 	uint64_t spin_max_ns;
 	struct ipci_spin spin;
 
@@ -259,9 +271,10 @@ struct ipc_loop {
 		uint16_t aside;
 	};
 
-	bool batch_wakes;	/* IPC_LOOP_BATCH_WAKES */
-	bool collecting;	/* wakes are collected just now */
-	struct ipci_list owing; /* channels with wake_owed, since IPC_MORE */
+	bool batch_wakes;	  /* IPC_LOOP_BATCH_WAKES */
+	bool collecting;	  /* wakes are collected just now */
+	struct ipci_list owing;	  /* channels with wake_owed, since IPC_MORE */
+	struct ipci_list put_off; /* channels whose wakes were beyond their budget */
 	struct ipci_list hot;
 	struct ipci_list channels;
 	struct ipci_list servers;
@@ -315,8 +328,9 @@ void ipci_inbox_free_if_idle(struct ipci_inbox *inbox);
 /* loop.c, next.c */
 void ipci_loop_free_rest(struct ipc_loop *loop); /* once nothing is kept any more */
 int ipci_loop_poll(struct ipc_loop *loop,
-		   uint64_t timeout_ns);	  /* one wait of the poller, worked off */
-void ipci_loop_send_wakes(struct ipc_loop *loop); /* all that were put off, together */
+		   uint64_t timeout_ns); /* one wait of the poller, worked off */
+/* All that were kept back, together; and, where the loop sleeps or blocks, those put off. */
+void ipci_loop_send_wakes(struct ipc_loop *loop, bool sleeps);
 
 /* call.c */
 void ipci_call_free(struct ipc_call *call);
@@ -407,16 +421,23 @@ int ipci_channel_check_pages(uint32_t flags, uint32_t page_bytes, const char *wh
 			     struct ipci_error *error);
 /* Joins: takes the peer's half and the bell, which were checked. */
 int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int bell,
-		      uint32_t max_calls);
+		      uint32_t max_calls, uint64_t features);
 void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason,
 		       const char *text);
 void ipci_channel_free_if_idle(struct ipc_channel *channel);
 void ipci_channel_set_hot(struct ipc_channel *channel);
 void ipci_channel_owe_wake(struct ipc_channel *channel);
-void ipci_channel_ring(struct ipc_channel *channel, uint32_t how, _Atomic uint32_t *word);
+void ipci_channel_ring(struct ipc_channel *channel, uint32_t how);
+void ipci_channel_ring_owed(struct ipc_channel *channel); /* before this side sleeps */
 void ipci_channel_bell_rang(struct ipc_channel *channel, uint32_t revents);
 void ipci_channel_discard(struct ipc_channel *channel);
 void ipci_channel_give_back(struct ipc_channel *channel);
+void ipci_channel_busy(struct ipc_channel *channel); /* give back, and stay awake? */
+/* Before the looks that precede a sleep: drowsy, if it was awake, then armed for IPCI_WANT_…. */
+void ipci_channel_arm(struct ipc_channel *channel, uint32_t want);
+/* Takes back that it is awake. True: ipci_loop_barrier() before it is armed. */
+bool ipci_channel_get_drowsy(struct ipc_channel *channel);
+void ipci_loop_barrier(struct ipc_loop *loop);
 int ipci_channel_check_alive(struct ipc_channel *channel); /* state and hang-up, by a system call */
 void ipci_channel_ready(struct ipc_channel *channel);
 /*
@@ -477,7 +498,7 @@ static inline void ipci_channel_rest(struct ipc_channel *channel)
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
 	if (ipci_consumer_given_back(rx) - rx->published >= IPCI_RING_WARM_BYTES / 4)
-		ipci_channel_give_back(channel);
+		ipci_channel_busy(channel);
 }
 
 /* After a commit: wakes the peer if it sleeps. */
@@ -487,7 +508,17 @@ static inline void ipci_channel_wake(struct ipc_channel *channel)
 
 	channel->wake_owed = false;
 	if (__builtin_expect(how != 0, 0))
-		ipci_channel_ring(channel, how, &channel->tx.own->bell_frames);
+		ipci_channel_ring(channel, how);
+}
+
+/* The same for space, where that was put off. */
+static inline void ipci_channel_wake_space(struct ipc_channel *channel)
+{
+	const uint32_t how = ipci_wake_space(&channel->tx);
+
+	channel->space_owed = false;
+	if (how)
+		ipci_channel_ring(channel, how);
 }
 
 /* The open room was committed: the peer is woken, unless @flags has IPC_MORE. */

@@ -81,7 +81,8 @@ static int join(struct ipc_channel *channel, ipc_broker_Message message, struct 
 	r = ipci_half_import_shape(&half, fds->fd[0], ring_bytes, page_bytes, error);
 	if (r < 0)
 		return r;
-	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls);
+	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls,
+			      ipc_broker_Opened_features(opened));
 	if (r < 0) {
 		ipci_half_deinit(&half);
 		return ipci_error_set(error, r, "cannot join the channel: %s", strerror(-r));
@@ -147,7 +148,7 @@ static int request(struct ipc_channel *channel, const struct ipc_open_opts *opts
 	ipc_broker_Open_set_max_calls(&open, opts->max_calls);
 	ipc_broker_Open_set_ring_bytes(&open, opts->ring_bytes);
 	ipc_broker_Open_set_layout(&open, IPCI_LAYOUT_VERSION);
-	ipc_broker_Open_set_features(&open, IPCI_FEATURES_KNOWN);
+	ipc_broker_Open_set_features(&open, loop->features);
 	ipc_broker_Open_set_timeout_ns(&open, timeout_ns);
 	ipc_broker_Open_set_page_bytes(&open, channel->own.page_bytes);
 	ipc_broker_Open_set_allow_huge_pages(&open, opts->flags & IPC_ALLOW_HUGE_PAGES);

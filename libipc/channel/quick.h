@@ -32,7 +32,7 @@ static inline void ipci_quick_copy(struct ipc_channel *channel, const struct ipc
 	ipci_snapshot(data, view->payload, view->payload_bytes);
 	ipci_consumer_take(rx, view);
 	if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
-		ipci_channel_give_back(channel);
+		ipci_channel_busy(channel);
 	*msg = (struct ipc_msg){
 		.data = data,
 		.size_bytes = view->payload_bytes,

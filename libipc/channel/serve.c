@@ -109,7 +109,8 @@ static int join(struct ipc_channel *channel, ipc_broker_Offer offer, struct ipci
 		ipci_half_deinit(&half);
 		return r;
 	}
-	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls);
+	r = ipci_channel_join(channel, &half, fds->fd[1], max_calls,
+			      ipc_broker_Offer_features(offer));
 	if (r < 0) {
 		ipci_half_deinit(&half);
 		return ipci_error_set(error, r, "cannot join the channel: %s", strerror(-r));
@@ -142,7 +143,7 @@ static int accept_offer(struct ipc_channel *channel, uint64_t serial, int half_f
 	accept = ipc_broker_Message_new_accept(&m);
 	ipc_broker_Accept_set_ring_bytes(&accept, channel->own.ring_bytes);
 	ipc_broker_Accept_set_layout(&accept, IPCI_LAYOUT_VERSION);
-	ipc_broker_Accept_set_features(&accept, IPCI_FEATURES_KNOWN);
+	ipc_broker_Accept_set_features(&accept, loop->features);
 	ipc_broker_Accept_set_max_calls(&accept, channel->max_calls);
 	ipc_broker_Accept_set_page_bytes(&accept, channel->own.page_bytes);
 	return ipci_control_send(loop, &half_fd, 1);

@@ -43,9 +43,9 @@ static int sleep_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 
 	ipci_channel_give_back(channel);
 	if (channel->loop->wakes_due)
-		ipci_loop_send_wakes(channel->loop);
+		ipci_loop_send_wakes(channel->loop, true);
 	bell = ipci_bell_frames(channel->tx.peer);
-	ipci_sleep_arm(&channel->sleep, channel->tx.own, IPCI_WANT_FRAMES_FUTEX);
+	ipci_channel_arm(channel, IPCI_WANT_FRAMES_FUTEX);
 	if (no_frames(channel)) {
 		r = ipci_futex_wait(&channel->tx.peer->bell_frames, bell,
 				    earlier(deadline_ns, ipci_deadline_ns(IPCI_RECHECK_NS)));
@@ -318,11 +318,10 @@ static int sleep_for_room(struct ipc_channel *channel, const struct ipc_call *st
 		return -ETIMEDOUT;
 	ipci_channel_give_back(channel);
 	if (channel->loop->wakes_due)
-		ipci_loop_send_wakes(channel->loop);
+		ipci_loop_send_wakes(channel->loop, true);
 	(void)ipci_bell_drain(channel->bell);
 	channel->bell_named = true;
-	ipci_sleep_arm(&channel->sleep, channel->tx.own,
-		       IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL);
+	ipci_channel_arm(channel, IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL);
 	if (has_what_is_wanted(channel, stream, frame_bytes) == 0 && no_frames(channel)) {
 		channel->n_sleeps++;
 		r = ppoll(fds, 2, &slice, NULL) < 0 ? -errno : 0;

@@ -9,6 +9,8 @@
  *   SLEEP   "I published, does it sleep?" against "I sleep, did it publish?": a store and a load on
  *           each side, kept apart by a sequentially consistent fence on each side (Dekker's
  *           pattern)
+ *   AWAKE   the same, where the peer says that it is awake: it publishes without a fence, and this
+ *           side pays for both with one membarrier(2) before it sleeps
  *
  * A build with -DWEAKEN_<edge> drops one, for the tests that must then fail.
  */
@@ -16,6 +18,7 @@
 #define IPCI_RING_EDGES_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #ifdef WEAKEN_FRAME
 #define IPCI_FRAME_RELEASE memory_order_relaxed
@@ -56,6 +59,25 @@ static inline void ipci_sleep_fence(void)
 	atomic_signal_fence(memory_order_seq_cst);
 #else
 	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/*
+ * AWAKE: between a waker's store and its load. Only the compiler is held; what the core turns round
+ * the sleeper's membarrier(2) puts right, see signal.h.
+ */
+static inline void ipci_awake_order(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* AWAKE: does a side that was awake owe a membarrier(2) before it arms? */
+static inline bool ipci_awake_owes_barrier(void)
+{
+#ifdef WEAKEN_AWAKE
+	return false;
+#else
+	return true;
 #endif
 }
 

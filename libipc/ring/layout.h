@@ -22,10 +22,10 @@
 #define IPCI_GROUP_BYTES 128u
 
 /*
- * Feature words: what a side can do. None is defined yet; an unknown bit that is *required* refuses
- * the open.
+ * Feature words: what a side can do, said by both at open. What either lacks is not used; a bit
+ * that is not known is ignored.
  */
-#define IPCI_FEATURES_KNOWN UINT64_C(0)
+#define IPCI_FEATURE_MEMBARRIER (UINT64_C(1) << 0) /* registered for GLOBAL_EXPEDITED */
 
 /* What the owner wants to be woken for, and how, in ipci_control.waiting below its epoch. */
 enum {
@@ -35,7 +35,8 @@ enum {
 	IPCI_WANT_SPACE_BELL = 1 << 3,
 	IPCI_WANT_FRAMES = IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_FRAMES_BELL,
 	IPCI_WANT_SPACE = IPCI_WANT_SPACE_FUTEX | IPCI_WANT_SPACE_BELL,
-	IPCI_WANT_BITS = 8, /* the epoch begins here; bits 4..7 are for awake and drowsy */
+	IPCI_AWAKE = 1 << 4, /* looks by itself: who publishes need not fence */
+	IPCI_WANT_BITS = 8,  /* the epoch begins here; bits 5..7 are zero */
 };
 
 /* ipci_control.state: the phase in the low byte, the reason in the next. */

@@ -13,6 +13,24 @@
  *
  * Either the waker's 3 sees the sleeper's 2, or the sleeper's 4 sees the waker's 1.
  *
+ * The waker's fence costs more than all else that publishing a small message does. So a side that
+ * has been looking by itself for a while says so, IPCI_AWAKE in `waiting`, and a waker that reads
+ * that is done without a fence. Before it arms, such a side turns drowsy:
+ *
+ *   sleeper, awake                            waker
+ *     0 waiting = 0 (drowsy)                    1 publish
+ *     membarrier(GLOBAL_EXPEDITED)              2 AWAKE: load `waiting`; if awake: done
+ *     1 .. 6 as above                             SLEEP fence, 3 and 4 as above
+ *
+ * AWAKE is sound because the membarrier is a full fence on every CPU that runs a thread of the
+ * waker's, somewhere between two of its instructions (where none runs, the switch away was one):
+ *   - behind the waker's 2: then what it published is visible when the membarrier returns, and the
+ *     sleeper's 4 sees it;
+ *   - before the waker's 2: then that load sees 0 or later, and the waker goes on with the fence:
+ *     SLEEP holds.
+ * Both sides must be registered for it: they say so at open, IPCI_FEATURE_MEMBARRIER, or are always
+ * drowsy. A side that lies about that, or says awake and sleeps, loses wake-ups of its own.
+ *
  * The epoch makes waking exact: a waker rings once for each value of `waiting` that it saw. That is
  * enough, because the sleeper notes v before it says the epoch: a ring for this epoch, even a late
  * one for a frame that was found long ago, makes the word another than v, so the sleep does not
@@ -29,13 +47,42 @@
 struct ipci_sleep {
 	uint64_t epoch; /* grows with each arming; 56 bits do not come round */
 	bool armed;
+	bool awake; /* the peer was told, and publishes without a fence */
 };
 
 /*
+ * Tells the peer that this side looks by itself. Only where both sides are registered for
+ * membarrier(2). Relaxed and unfenced: a waker that does not see it yet fences in vain, no more.
+ */
+static inline void ipci_sleep_stay_awake(struct ipci_sleep *sleep, struct ipci_control *own)
+{
+	if (sleep->armed || sleep->awake)
+		return;
+	sleep->awake = true;
+	atomic_store_explicit(&own->waiting, IPCI_AWAKE, memory_order_relaxed);
+}
+
+/*
+ * Takes that back, before arming. True: the caller calls membarrier(GLOBAL_EXPEDITED) before it
+ * arms; one does for all channels that got drowsy before it. AWAKE: pairs with ipci_wake_wanted().
+ */
+static inline bool ipci_sleep_get_drowsy(struct ipci_sleep *sleep, struct ipci_control *own)
+{
+	if (!sleep->awake)
+		return false;
+	sleep->awake = false;
+	/* Relaxed: the membarrier orders it. The owner is the sole writer. */
+	atomic_store_explicit(&own->waiting, 0, memory_order_relaxed);
+	return ipci_awake_owes_barrier();
+}
+
+/*
  * Says what to be woken for, IPCI_WANT_…; then fences, so that the caller's looks again come after.
+ * The side is drowsy.
  */
 static inline void ipci_sleep_arm(struct ipci_sleep *sleep, struct ipci_control *own, uint32_t want)
 {
+	assert(!sleep->awake);
 	sleep->epoch++;
 	sleep->armed = true;
 	/*
@@ -72,16 +119,36 @@ static inline void ipci_bell_bump(_Atomic uint32_t *word)
 	atomic_fetch_add_explicit(word, 1, IPCI_BELL_RELEASE);
 }
 
+/* Does the peer say that it is awake? Relaxed: it is taken at its word, whenever that was. */
+static inline bool ipci_wake_unfenced(const struct ipci_producer *p)
+{
+	return atomic_load_explicit(&p->peer->waiting, memory_order_relaxed) & IPCI_AWAKE;
+}
+
+/*
+ * What does the peer wait for, after what was just published? 0 toward one that is awake, without a
+ * fence. AWAKE: pairs with the membarrier(2) behind ipci_sleep_get_drowsy().
+ */
+static inline uint64_t ipci_wake_wanted(const struct ipci_producer *p)
+{
+	ipci_awake_order();
+	if (__builtin_expect(ipci_wake_unfenced(p), 1))
+		return 0;
+	ipci_sleep_fence();
+	return atomic_load_explicit(&p->peer->waiting, memory_order_relaxed);
+}
+
+/* The value of `waiting` for which nobody was rung: none that wants anything is 0. */
+#define IPCI_NOT_RUNG UINT64_C(0)
+
 /*
  * After committing: how does the peer want to be woken for frames? 0: it does not sleep, or was
  * rung already. Else IPCI_WANT_FRAMES_… bits, and the own bell word has been bumped.
  */
 static inline uint32_t ipci_wake_frames(struct ipci_producer *p)
 {
-	uint64_t waiting;
+	const uint64_t waiting = ipci_wake_wanted(p);
 
-	ipci_sleep_fence();
-	waiting = atomic_load_explicit(&p->peer->waiting, memory_order_relaxed);
 	if (!(waiting & IPCI_WANT_FRAMES) || waiting == p->rung_frames)
 		return 0;
 	p->rung_frames = waiting;
@@ -92,10 +159,8 @@ static inline uint32_t ipci_wake_frames(struct ipci_producer *p)
 /* After publishing `consumed`: the same for space. */
 static inline uint32_t ipci_wake_space(struct ipci_producer *p)
 {
-	uint64_t waiting;
+	const uint64_t waiting = ipci_wake_wanted(p);
 
-	ipci_sleep_fence();
-	waiting = atomic_load_explicit(&p->peer->waiting, memory_order_relaxed);
 	if (!(waiting & IPCI_WANT_SPACE) || waiting == p->rung_space)
 		return 0;
 	p->rung_space = waiting;

@@ -242,6 +242,102 @@ Test(wakeful, a_server_that_is_found_to_lie_while_a_request_goes_out, .timeout =
 	stop();
 }
 
+/* ── wakes ── */
+
+/* A request whose answer is for a peer that says anew that it sleeps, waiting for @want. */
+static void ask_asleep(uint32_t want, uint32_t payload_bytes)
+{
+	static uint64_t epoch;
+	const int bell = peer.bell;
+	struct ipc_event event;
+	struct raw_frame frame;
+
+	/* Nobody sleeps who would have to be rung for, and time counts. */
+	peer.bell = -EBADF;
+	(void)peer_request(&peer, 0, ECHO, payload_bytes);
+	atomic_store(&peer_control(&peer)->waiting, ++epoch << IPCI_WANT_BITS | want);
+	cr_assert_eq(ipc_loop_next(pair.server.loop, &event, -1), 1);
+	cr_assert_eq(event.kind, IPC_EVENT_REQUEST);
+	answer_echo(&pair, &event);
+	cr_assert(peer_take(&peer, &frame));
+	peer.bell = bell;
+}
+
+static void start_asking(uint32_t want, uint32_t payload_bytes)
+{
+	start_client();
+	(void)peer_request(&peer, 0, ECHO, payload_bytes);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_REQUEST] == 1);
+	cr_assert(peer_take(&peer, &(struct raw_frame){}));
+	ask_asleep(want, payload_bytes);
+}
+
+static void expect_few_wakes(uint32_t want, uint32_t payload_bytes)
+{
+	struct ipc_channel_info before, after;
+	uint64_t started_ns, ms;
+
+	start_asking(want, payload_bytes);
+	before = channel_info(pair.served);
+	started_ns = now_ns();
+	for (unsigned i = 0; i < 50000; i++)
+		ask_asleep(want, payload_bytes);
+	after = channel_info(pair.served);
+	ms = (now_ns() - started_ns) / MS_NS;
+	/* A budget begins within the first millisecond, and one within the last. */
+	cr_assert_leq(after.n_wakes - before.n_wakes, 256 * (ms + 2));
+	cr_assert_gt(after.n_wakes - before.n_wakes, 0);
+	cr_assert_geq(after.n_wakes - before.n_wakes + after.n_wakes_deferred, 50000);
+	stop();
+}
+
+Test(wakeful, a_client_that_says_with_every_message_that_it_sleeps_for_frames, .timeout = 60)
+{
+	expect_few_wakes(IPCI_WANT_FRAMES_FUTEX, 20);
+}
+
+Test(wakeful, a_client_that_says_with_every_message_that_it_sleeps_for_space, .timeout = 60)
+{
+	expect_few_wakes(IPCI_WANT_SPACE_FUTEX, RING / 4);
+}
+
+Test(wakeful, a_wake_that_was_put_off_comes_before_the_server_sleeps, .timeout = 60)
+{
+	uint64_t limit_ns = now_ns() + PATIENCE_NS, n_wakes;
+
+	start_asking(IPCI_WANT_FRAMES_FUTEX, 20);
+	/* Until a wake was just put off. */
+	while (channel_info(pair.served).n_wakes_deferred == 0) {
+		if (now_ns() > limit_ns)
+			cr_skip("too slow a machine to wake 256 times a millisecond");
+		ask_asleep(IPCI_WANT_FRAMES_FUTEX, 20);
+	}
+	n_wakes = channel_info(pair.served).n_wakes;
+	pair_settle(&pair);
+	cr_assert_eq(channel_info(pair.served).n_wakes, n_wakes + 1);
+	expect_asleep();
+	stop();
+}
+
+/* It never said that it is registered for membarrier(2). */
+Test(wakeful, a_client_without_membarrier_is_fenced_for, .timeout = 60)
+{
+	struct ipc_event event;
+	struct raw_frame frame;
+
+	start_client();
+	for (unsigned i = 0; i < 5000; i++) {
+		(void)peer_request(&peer, i % 16, ECHO, 20);
+		cr_assert_eq(ipc_loop_next(pair.server.loop, &event, -1), 1);
+		answer_echo(&pair, &event);
+		cr_assert(peer_take(&peer, &frame));
+		cr_assert_eq(atomic_load(&other_control(&peer)->waiting) & IPCI_AWAKE, 0);
+	}
+	stop();
+}
+
+/* ── padding ── */
+
 static atomic_bool ended;
 
 /* Always awake for nothing, and soon without the broker. */

@@ -5,30 +5,40 @@
  * over, and each says what it saw. If neither saw the other, a wake-up was lost. That must never
  * happen; and built with -DWEAKEN_SLEEP it must happen within a bounded number of rounds, since
  * every processor that this runs on lets a load overtake an older store.
+ *
+ * AWAKE: the same, with a sleeper that was awake when the round began, so that the waker need not
+ * fence. Built with -DWEAKEN_AWAKE the sleeper leaves out its membarrier(2), and a wake-up is lost.
  */
 #include <pthread.h>
 #include <stdio.h>
 
 #include "clock.h"
+#include "membarrier.h"
 #include "stress.h"
 
 #define N_ROUNDS_GOOD 300000u
 #define N_ROUNDS_WEAK 20000000u
 #define N_SPINS_BEFORE_YIELD 2000u
 #define DELAY_MASK 63u
+#ifdef WEAKEN_AWAKE
+#define DELAY_MASK_AWAKE DELAY_MASK
+#else
+#define DELAY_MASK_AWAKE 8191u /* some membarriers' time */
+#endif
 
-#ifdef WEAKEN_SLEEP
+#if defined(WEAKEN_SLEEP) || defined(WEAKEN_AWAKE)
 #define N_ROUNDS N_ROUNDS_WEAK
 #define LIMIT_NS (100 * IPCI_NS_PER_S)
 #define VERDICT(n_lost) ((n_lost) > 0)
-#define CLAIM "without SLEEP a wake-up is lost"
+#define CLAIM "a wake-up is lost"
 #else
 #define N_ROUNDS N_ROUNDS_GOOD
 #define LIMIT_NS                                                                                   \
-	(10 * IPCI_NS_PER_S) /* where others use the CPUs, a round can take a time slice           \
+	(10 *                                                                                      \
+	 IPCI_NS_PER_S) /* where others use the CPUs, a round can take a time slice           \
 			      */
 #define VERDICT(n_lost) ((n_lost) == 0)
-#define CLAIM "with SLEEP no wake-up is lost"
+#define CLAIM "no wake-up is lost"
 #endif
 
 static struct {
@@ -65,9 +75,21 @@ static void pin(unsigned me)
 	(void)sched_setaffinity(0, sizeof(set), &set);
 }
 
+/* A direction: what each thread does before the round, at the same time, and after. */
+struct direction {
+	const char *name;
+	void (*before[2])(void);
+	bool (*at_once[2])(void);
+	void (*after[2])(void);
+	void (*between)(void); /* by the second thread, once the first is ready */
+	uint64_t delay_mask;
+};
+
+static const struct direction *direction;
+
 static void delay(uint64_t *seed)
 {
-	for (volatile uint64_t n = stress_random(seed) & DELAY_MASK; n; n--)
+	for (volatile uint64_t n = stress_random(seed) & direction->delay_mask; n; n--)
 		;
 }
 
@@ -87,8 +109,15 @@ static bool publish_frame(void)
 	return ipci_wake_frames(&pair.a.tx) != 0;
 }
 
+static void get_drowsy(struct stress_side *side)
+{
+	if (ipci_sleep_get_drowsy(&side->sleep, side->control))
+		must(ipci_membarrier() == 0);
+}
+
 static bool sleep_for_frames(void)
 {
+	get_drowsy(&pair.b);
 	ipci_sleep_arm(&pair.b.sleep, pair.b.control, IPCI_WANT_FRAMES_FUTEX);
 	return ipci_consumer_ready(&pair.b.rx);
 }
@@ -103,6 +132,7 @@ static bool sleep_for_space(void)
 {
 	const uint64_t before = pair.a.tx.peer_consumed;
 
+	get_drowsy(&pair.a);
 	ipci_sleep_arm(&pair.a.sleep, pair.a.control, IPCI_WANT_SPACE_FUTEX);
 	must(ipci_producer_refresh(&pair.a.tx) == 0);
 	return pair.a.tx.peer_consumed != before;
@@ -137,27 +167,51 @@ static void nothing(void)
 {
 }
 
-/* A direction: what each thread does before the round, at the same time, and after. */
-static const struct direction {
-	const char *name;
-	void (*before[2])(void);
-	bool (*at_once[2])(void);
-	void (*after[2])(void);
-	void (*between)(void); /* by the second thread, once the first is ready */
-} directions[] = {
-	{"frames",
+#ifndef WEAKEN_SLEEP
+static void stay_awake_for_frames(void)
+{
+	ipci_sleep_stay_awake(&pair.b.sleep, pair.b.control);
+}
+
+static void stay_awake_for_space(void)
+{
+	prepare_space_out();
+	ipci_sleep_stay_awake(&pair.a.sleep, pair.a.control);
+}
+#endif
+
+static const struct direction directions[] = {
+#ifndef WEAKEN_AWAKE
+	{"SLEEP, frames",
 	 {nothing, nothing},
 	 {publish_frame, sleep_for_frames},
 	 {nothing, settle_frames_in},
-	 nothing},
-	{"space",
+	 nothing,
+	 DELAY_MASK},
+	{"SLEEP, space",
 	 {prepare_space_out, nothing},
 	 {sleep_for_space, publish_space},
 	 {nothing, nothing},
-	 take},
+	 take,
+	 DELAY_MASK},
+#endif
+#ifndef WEAKEN_SLEEP
+	{"AWAKE, frames",
+	 {nothing, stay_awake_for_frames},
+	 {publish_frame, sleep_for_frames},
+	 {nothing, settle_frames_in},
+	 nothing,
+	 DELAY_MASK_AWAKE},
+	{"AWAKE, space",
+	 {stay_awake_for_space, nothing},
+	 {sleep_for_space, publish_space},
+	 {nothing, nothing},
+	 take,
+	 DELAY_MASK_AWAKE},
+#endif
 };
 
-static const struct direction *direction;
+#define N_DIRECTIONS (sizeof(directions) / sizeof(directions[0]))
 
 static void count(void)
 {
@@ -236,14 +290,20 @@ static bool two_cpus(void)
 
 int main(void)
 {
-	bool ok;
+	bool ok = true;
 
 	if (!two_cpus()) {
 		(void)printf("1..0 # SKIP one CPU only: no two threads run at the same time\n");
 		return 0;
 	}
-	(void)printf("1..2\n");
-	ok = check(1, &directions[0]);
-	ok = check(2, &directions[1]) && ok;
+#ifndef WEAKEN_SLEEP
+	if (!ipci_membarrier_register()) {
+		(void)printf("1..0 # SKIP membarrier(2) is refused here\n");
+		return 0;
+	}
+#endif
+	(void)printf("1..%zu\n", N_DIRECTIONS);
+	for (size_t i = 0; i < N_DIRECTIONS; i++)
+		ok = check((int)i + 1, &directions[i]) && ok;
 	return ok ? 0 : 1;
 }

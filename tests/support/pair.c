@@ -109,8 +109,10 @@ void pair_start(struct pair *pair, const struct pair_opts *opts)
 	if (!opts)
 		opts = &defaults;
 	world_start(&pair->world);
-	pair->server.loop = world_loop(&pair->world, "shop", opts->wait);
-	pair->client.loop = world_loop(&pair->world, "web", opts->wait);
+	pair->server.loop = world_loop_with(&pair->world, "shop", opts->wait,
+					    opts->server_loop_flags);
+	pair->client.loop = world_loop_with(&pair->world, "web", opts->wait,
+					    opts->client_loop_flags);
 	open_channel(pair, opts);
 }
 

@@ -40,6 +40,7 @@ struct pair_opts {
 	uint32_t client_max_calls, server_max_calls;
 	uint32_t max_in_flight, max_waiting; /* the server's */
 	uint32_t client_flags, server_flags;
+	uint32_t client_loop_flags, server_loop_flags;
 };
 
 /* Starts a world, serves test.Echo as shop, and opens it as web. NULL: the defaults. */

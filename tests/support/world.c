@@ -184,7 +184,13 @@ const char *world_socket(const struct world *world, const char *workload)
 
 ipc_loop *world_loop(const struct world *world, const char *workload, uint32_t wait)
 {
-	struct ipc_loop_opts opts = {.size = sizeof(opts), .wait = wait};
+	return world_loop_with(world, workload, wait, 0);
+}
+
+ipc_loop *world_loop_with(const struct world *world, const char *workload, uint32_t wait,
+			  uint32_t flags)
+{
+	struct ipc_loop_opts opts = {.size = sizeof(opts), .wait = wait, .flags = flags};
 	ipc_loop *loop = NULL;
 	int r;
 

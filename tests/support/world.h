@@ -34,6 +34,9 @@ void world_kill_broker(struct world *world);
 
 /* A loop of that workload; @wait is an enum ipc_wait. Fails the test if it cannot be. */
 ipc_loop *world_loop(const struct world *world, const char *workload, uint32_t wait);
+/* The same with IPC_LOOP_… flags. */
+ipc_loop *world_loop_with(const struct world *world, const char *workload, uint32_t wait,
+			  uint32_t flags);
 /* The workload's socket, in a static buffer. */
 const char *world_socket(const struct world *world, const char *workload);
 

@@ -89,6 +89,30 @@ Test(signal, awake_again_wants_nothing, .timeout = 5)
 	ring_pair_deinit(&pair);
 }
 
+Test(signal, who_is_awake_is_not_rung_and_owes_one_membarrier, .timeout = 5)
+{
+	struct ipci_sleep sleep = {0};
+	struct ring_pair pair;
+
+	ring_pair_init(&pair, RING);
+	cr_assert(!ipci_sleep_get_drowsy(&sleep, pair.b.control));
+	ipci_sleep_stay_awake(&sleep, pair.b.control);
+	cr_assert_eq(atomic_load(&pair.b.control->waiting), IPCI_AWAKE);
+	cr_assert(ipci_wake_unfenced(&pair.a.tx));
+	cr_assert_eq(ipci_wake_frames(&pair.a.tx), 0);
+	cr_assert_eq(ipci_wake_space(&pair.a.tx), 0);
+	cr_assert(ipci_sleep_get_drowsy(&sleep, pair.b.control));
+	cr_assert(!ipci_sleep_get_drowsy(&sleep, pair.b.control));
+	cr_assert_eq(atomic_load(&pair.b.control->waiting), 0);
+	cr_assert(!ipci_wake_unfenced(&pair.a.tx));
+	/* Who is armed is not awake, whatever it consumed. */
+	ipci_sleep_arm(&sleep, pair.b.control, IPCI_WANT_FRAMES_FUTEX);
+	ipci_sleep_stay_awake(&sleep, pair.b.control);
+	cr_assert_eq(ipci_wake_frames(&pair.a.tx), IPCI_WANT_FRAMES_FUTEX);
+	cr_assert_eq(bell_frames(&pair), 1);
+	ring_pair_deinit(&pair);
+}
+
 Test(signal, a_sleep_is_rung_exactly_once, .timeout = 5)
 {
 	struct ipci_sleep sleep = {0};
@@ -140,25 +164,29 @@ Test(signal, frames_and_space_are_rung_apart_and_as_asked, .timeout = 5)
 struct sleeper {
 	struct ipci_sleep sleep;
 	uint32_t bell;
-	bool found; /* it looked and saw, so it does not sleep */
+	bool found;	  /* it looked and saw, so it does not sleep */
+	bool often_awake; /* it says so after each sleep */
 	unsigned n_done;
 };
 
 /*
- * One step of the sleeper, over and over: note the bell; arm; look, and unless something is there
+ * One step of the sleeper, over and over: note the bell; get drowsy; arm; look, and unless something is there
  * sleep while the bell is what was noted. In one thread "asleep" is a step that can be taken only
  * once it is over.
  */
 static bool sleeper_step(struct ring_pair *pair, struct sleeper *s)
 {
-	switch (s->n_done % 4) {
+	switch (s->n_done % 5) {
 	case 0:
 		s->bell = ipci_bell_frames(pair->b.tx.peer);
 		break;
 	case 1:
-		ipci_sleep_arm(&s->sleep, pair->b.control, IPCI_WANT_FRAMES_FUTEX);
+		(void)ipci_sleep_get_drowsy(&s->sleep, pair->b.control);
 		break;
 	case 2:
+		ipci_sleep_arm(&s->sleep, pair->b.control, IPCI_WANT_FRAMES_FUTEX);
+		break;
+	case 3:
 		s->found = ipci_consumer_ready(&pair->b.rx);
 		break;
 	default:
@@ -167,6 +195,8 @@ static bool sleeper_step(struct ring_pair *pair, struct sleeper *s)
 		ipci_sleep_disarm(&s->sleep, pair->b.control);
 		while (ipci_consumer_ready(&pair->b.rx))
 			get(pair);
+		if (s->often_awake)
+			ipci_sleep_stay_awake(&s->sleep, pair->b.control);
 	}
 	s->n_done++;
 	return true;
@@ -182,13 +212,15 @@ static void waker_step(struct ring_pair *pair, unsigned step)
 
 /* Plays one interleaving: bit i of @order says whose the i-th step is. Steps of one who is asleep
  * are put off. */
-static void play(uint32_t order, unsigned n_steps, unsigned n_waker_steps)
+static void play(uint32_t order, unsigned n_steps, unsigned n_waker_steps, bool often_awake)
 {
-	struct sleeper sleeper = {0};
+	struct sleeper sleeper = {.often_awake = often_awake};
 	struct ring_pair pair;
 	unsigned n_waker = 0;
 
 	ring_pair_init(&pair, RING);
+	if (often_awake)
+		ipci_sleep_stay_awake(&sleeper.sleep, pair.b.control);
 	for (unsigned i = 0; i < n_steps; i++) {
 		if (!(order >> i & 1))
 			(void)sleeper_step(&pair, &sleeper);
@@ -208,8 +240,10 @@ Test(signal, no_order_of_the_steps_loses_a_wake_up, .timeout = 60)
 {
 	const unsigned n_steps = 13;
 
-	for (uint32_t order = 0; order < 1u << n_steps; order++)
-		play(order, n_steps, 6);
+	for (uint32_t order = 0; order < 1u << n_steps; order++) {
+		play(order, n_steps, 6, false);
+		play(order, n_steps, 6, true);
+	}
 }
 
 Test(signal, state_says_phase_and_reason, .timeout = 5)
