@@ -345,7 +345,7 @@ static int commit_request(struct ipc_call *call, size_t size_bytes)
 
 	if (bits)
 		write_ext(call, ipci_producer_room(&channel->tx));
-	call->position = channel->tx.head + channel->tx.skip;
+	call->position = channel->tx.head;
 	ipci_producer_commit(&channel->tx, IPCI_KIND_REQUEST | bits,
 			     (uint32_t)call->method | call->request_bits, call->id, size_bytes);
 	call->state = IPCI_CALL_SENT;

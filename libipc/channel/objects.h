@@ -44,15 +44,16 @@
 /* This side's ring shall, or should, lie in huge pages. */
 #define IPCI_OWN_HUGE_PAGES (uint32_t)(IPC_HUGE_PAGES | IPC_PREFER_HUGE_PAGES)
 #define IPCI_PAGES_FLAGS (IPCI_OWN_HUGE_PAGES | (uint32_t)IPC_ALLOW_HUGE_PAGES)
-#define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
+	#define IPCI_REST_BYTES 2048u /* given back and not told: told in an idle moment */
+	#define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
 
 /* What a peer may make this side do in a millisecond. */
 #define IPCI_WAKES_PER_MS 256u	      /* wake system calls, a channel; others are put off */
 #define IPCI_AWAKENINGS_PER_MS 4u     /* membarriers to come, a loop; one of them a channel */
 #define IPCI_AWAKE_AFTER_FRAMES 1024u /* received without a sleep: what one membarrier costs */
 
-static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
-	      "frames held in place are larger than these");
+	static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
+		      "frames held in place are larger than these");
 
 /* Private memory for a payload that was copied out of a ring. */
 struct ipci_snapshot {
@@ -490,14 +491,14 @@ static inline void ipci_request_event(struct ipc_call *call, struct ipc_event *e
 }
 
 /*
- * Nothing to do for the moment: the peer learns how far its ring is free, if that keeps it in its
- * warm part. So the word, and the fence behind it, cost a busy channel nothing.
+ * Nothing to do for the moment: the peer learns how far its ring is free, unless that is hardly
+ * news. It may wait for room while this side spins for a frame.
  */
 static inline void ipci_channel_rest(struct ipc_channel *channel)
 {
 	const struct ipci_consumer *rx = &channel->inbox->rx;
 
-	if (ipci_consumer_given_back(rx) - rx->published >= IPCI_RING_WARM_BYTES / 4)
+	if (ipci_consumer_given_back(rx) - rx->published >= IPCI_REST_BYTES)
 		ipci_channel_busy(channel);
 }
 

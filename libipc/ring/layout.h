@@ -214,11 +214,6 @@ static inline uint32_t ipci_ext_bytes(uint32_t kind)
 }
 
 /*
- * How much of a ring that is nearly empty is used: both sides' fit a first-level cache of 32 KiB
- * twice over.
- */
-#define IPCI_RING_WARM_BYTES UINT64_C(8192)
-/*
  * Payloads up to this size are copied, and their frames given back at once: only larger ones are
  * held in place.
  */

@@ -12,14 +12,7 @@
  *   - the commit word at `head` is 0 in memory, so the consumer, who polls it, sees nothing yet;
  *   - before a frame is committed, the commit word behind it is 0: old bytes never look like a
  *     frame, which is why the ring counts as full with one line to spare;
- *   - one room is open at a time, and it is the newest: aborting it is forgetting it;
- *   - a ring that runs nearly empty stays in its first few lines: past IPCI_RING_WARM_BYTES one
- *     frame of padding goes round to its start, if the peer has consumed enough. A ring larger than
- *     a core's first-level cache, walked from end to end, costs two cores a third more for each
- *     message than one whose lines stay warm;
- *   - padding never takes room from a frame: it goes out with the frame behind it, for which there
- *     is room then, and whose wake-up is its own; and only while nothing before it can be held in
- *     place, so that the peer gives it back as soon as it looks.
+ *   - one room is open at a time, and it is the newest: aborting it is forgetting it.
  *
  * All fields of struct ipci_producer are private memory. One thread at a time.
  */
@@ -41,12 +34,10 @@ struct ipci_producer {
 	struct ipci_control *own;	 /* own control page */
 	const struct ipci_control *peer; /* the peer's, read-only */
 	uint64_t ring_bytes;
-	uint64_t head;	    /* where the next frame begins */
-	uint64_t rewind_at; /* the position from which going back to the ring's start is tried */
+	uint64_t head;		/* where the next frame begins */
 	uint64_t peer_consumed; /* the peer's word when it was last loaded and found possible */
 	uint64_t reserved;	/* bytes of the open room's frame, 0: none is open */
 	uint64_t blank; /* a position beyond head whose commit word is 0 already; IPCI_NOT_BLANK */
-	uint64_t skip;	/* bytes of padding that go before it */
 	uint64_t rung_frames; /* the peer's `waiting` for which it was last woken, for frames … */
 	uint64_t rung_space;  /* … and for space */
 	uint64_t n_frames;
@@ -138,30 +129,10 @@ static inline void ipci_producer_push(struct ipci_producer *p, uint32_t kind, ui
 	p->head += bytes;
 }
 
-/*
- * May a frame of @bytes go on at the ring's start, over padding? Then it will. Whether or not, no
- * harm: only warmth is at stake. What may be held in place is larger than
- * IPCI_RING_NEVER_HELD_BYTES, so it is not among less than these.
- * 0 or -EPROTO.
- */
-static inline int ipci_producer_rewind(struct ipci_producer *p, uint64_t bytes)
-{
-	const uint64_t rest = p->ring_bytes - (p->head & (p->ring_bytes - 1));
-	int r = ipci_producer_refresh(p);
-
-	if (r < 0)
-		return r;
-	if (p->head - p->peer_consumed <= IPCI_RING_NEVER_HELD_BYTES &&
-	    ipci_producer_free_bytes(p) >= rest + bytes)
-		p->skip = rest;
-	p->rewind_at = p->head + p->skip + IPCI_RING_WARM_BYTES;
-	return 0;
-}
-
 /* Where the open room begins. */
 static inline uint8_t *ipci_producer_room(const struct ipci_producer *p)
 {
-	return (uint8_t *)(ipci_producer_frame(p, p->head + p->skip) + 1);
+	return (uint8_t *)(ipci_producer_frame(p, p->head) + 1);
 }
 
 /*
@@ -177,17 +148,12 @@ static inline int ipci_producer_reserve(struct ipci_producer *p, uint32_t ext_by
 
 	assert(p->reserved == 0);
 	assert(payload_bytes <= ipci_payload_max_bytes(p->ring_bytes));
-	if (__builtin_expect(p->head >= p->rewind_at, 0)) {
-		r = ipci_producer_rewind(p, bytes);
-		if (r < 0)
-			return r;
-	}
 	r = ipci_producer_has_room(p, bytes);
 	if (r <= 0)
 		return r < 0 ? r : -EAGAIN;
 	p->reserved = bytes;
 	/* The room may be written to all over. */
-	if (p->blank < p->head + p->skip + bytes)
+	if (p->blank < p->head + bytes)
 		p->blank = IPCI_NOT_BLANK;
 	*ret = ipci_producer_room(p);
 	return 0;
@@ -215,7 +181,6 @@ static inline void ipci_producer_own_next(const struct ipci_producer *p)
 static inline void ipci_producer_abort(struct ipci_producer *p)
 {
 	p->reserved = 0;
-	p->skip = 0;
 }
 
 /*
@@ -245,11 +210,6 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 	const uint64_t bytes = ipci_line_up(used);
 
 	assert(bytes <= p->reserved);
-	if (__builtin_expect(p->skip != 0, 0)) {
-		ipci_producer_push(p, IPCI_KIND_PADDING, 0, 0,
-				   (uint32_t)(p->skip - sizeof(struct ipci_frame)) + 1, p->skip);
-		p->skip = 0;
-	}
 	ipci_zero_tail((uint8_t *)ipci_producer_frame(p, p->head) + used, (uint32_t)(bytes - used));
 	ipci_producer_push(p, kind, method, call_id, (uint32_t)payload_bytes + 1, bytes);
 	p->reserved = 0;

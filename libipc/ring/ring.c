@@ -22,8 +22,6 @@ void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *pe
 		.peer = (const struct ipci_control *)(const void *)peer,
 		.ring_bytes = ring_bytes,
 		.blank = IPCI_NOT_BLANK,
-		.rewind_at = ring_bytes > 2 * IPCI_RING_WARM_BYTES ? IPCI_RING_WARM_BYTES
-								   : UINT64_MAX,
 	};
 	/* Relaxed: the peer learns of the half from the broker, later. */
 	atomic_store_explicit(&ipci_producer_frame(p, 0)->commit, 0, memory_order_relaxed);

@@ -106,9 +106,9 @@ static inline void ipci_patience_wait(const struct ipci_patience *patience)
 
 	if (!n)
 		return;
+	atomic_thread_fence(memory_order_seq_cst);
 	for (; n; n--)
 		ipci_cpu_relax();
-	atomic_thread_fence(memory_order_seq_cst);
 }
 
 /*

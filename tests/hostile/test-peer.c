@@ -278,7 +278,7 @@ static void fill_server(uint64_t consumed)
 
 Test(peer, claims_to_have_read_more_than_was_written, .timeout = 30)
 {
-	const uint64_t claims[] = {UINT64_C(1) << 30, UINT64_MAX & ~UINT64_C(63), RING * 2};
+	const uint64_t claims[] = {UINT64_C(1) << 30, UINT64_MAX & ~UINT64_C(63), RING * 6};
 
 	for (unsigned i = 0; i < 3; i++) {
 		start_client();

@@ -42,7 +42,7 @@ Test(open, a_loop_refuses_options_that_it_does_not_know, .timeout = 30)
 	cr_assert_eq(ipc_loop_new(NULL, NULL), -EINVAL);
 	cr_assert_eq(ipc_loop_new(&loop, &opts), -EINVAL);
 	assert_says(ipc_loop_error(NULL), "size");
-	cr_assert_eq(open_loop((struct ipc_loop_opts){.flags = 1 << 1}, &loop), -EINVAL);
+	cr_assert_eq(open_loop((struct ipc_loop_opts){.flags = 1 << 2}, &loop), -EINVAL);
 	cr_assert_eq(open_loop((struct ipc_loop_opts){.wait = 99}, &loop), -EINVAL);
 	cr_assert_eq(open_loop((struct ipc_loop_opts){.token = "x"}, &loop), -EINVAL);
 	longer.opts.broker = world_socket(&world, "web");

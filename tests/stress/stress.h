@@ -15,7 +15,7 @@
 #include "signal.h"
 
 #define STRESS_RING_BYTES 4096u
-#define STRESS_LARGE_RING_BYTES 65536u /* large enough to go back to its start before its end */
+#define STRESS_LARGE_RING_BYTES 65536u
 #define STRESS_RING_OFFSET 4096u
 
 struct stress_side {
