@@ -130,6 +130,6 @@ void ipci_channel_end(struct ipci_channel *channel, const struct ipci_peer *by, 
 	struct ipci_packet *out = &channel->broker->out;
 
 	if (ipci_message_closed(out, channel->id, -code, text) == 0)
-		(void)ipci_peer_send(other, out, NULL, 0);
+		ipci_peer_tell(other, out);
 	ipci_channel_free(channel);
 }

@@ -29,6 +29,7 @@ struct outgoing {
 	struct ipci_list link;
 	int fds[PACKET_FDS_MAX];
 	unsigned n_fds;
+	bool is_news;
 	size_t n;
 	uint8_t data[];
 };
@@ -50,6 +51,7 @@ static void outgoing_free(struct ipci_peer *peer, struct outgoing *outgoing)
 {
 	ipci_list_remove(&outgoing->link);
 	peer->n_outgoing--;
+	peer->n_news -= outgoing->is_news;
 	free(outgoing);
 }
 
@@ -118,12 +120,12 @@ void ipci_peers_doom_all(struct ipci_workload *workload)
 }
 
 static int enqueue(struct ipci_peer *peer, const struct ipci_packet *packet, const int *fds,
-		   unsigned n_fds)
+		   unsigned n_fds, bool is_news)
 {
 	struct outgoing *outgoing = NULL;
 	int r = -ENOBUFS;
 
-	if (peer->n_outgoing < IPCI_PEER_QUEUE_MAX)
+	if (is_news || peer->n_outgoing - peer->n_news < IPCI_PEER_QUEUE_MAX)
 		outgoing = malloc(sizeof(*outgoing) + packet->n);
 	if (outgoing)
 		r = ipci_loop_modify(peer->workload->broker->loop, &peer->handler.source,
@@ -133,6 +135,7 @@ static int enqueue(struct ipci_peer *peer, const struct ipci_packet *packet, con
 		lose(peer, "does not take its packets");
 		return r;
 	}
+	outgoing->is_news = is_news;
 	outgoing->n = packet->n;
 	memcpy(outgoing->data, packet->data, packet->n);
 	outgoing->n_fds = n_fds;
@@ -140,11 +143,12 @@ static int enqueue(struct ipci_peer *peer, const struct ipci_packet *packet, con
 		memcpy(outgoing->fds, fds, n_fds * sizeof(*fds));
 	ipci_list_append(&peer->outgoing, &outgoing->link);
 	peer->n_outgoing++;
+	peer->n_news += is_news;
 	return 0;
 }
 
-int ipci_peer_send(struct ipci_peer *peer, const struct ipci_packet *packet, const int *fds,
-		   unsigned n_fds)
+static int send_or_enqueue(struct ipci_peer *peer, const struct ipci_packet *packet, const int *fds,
+			   unsigned n_fds, bool is_news)
 {
 	int r = -EPIPE;
 
@@ -158,7 +162,7 @@ int ipci_peer_send(struct ipci_peer *peer, const struct ipci_packet *packet, con
 			return 0;
 		}
 		if (r == -EAGAIN) {
-			r = enqueue(peer, packet, fds, n_fds);
+			r = enqueue(peer, packet, fds, n_fds, is_news);
 			if (r == 0)
 				return 0;
 		} else if (r != -ETOOMANYREFS) {
@@ -167,6 +171,17 @@ int ipci_peer_send(struct ipci_peer *peer, const struct ipci_packet *packet, con
 	}
 	dispose_all(fds, n_fds);
 	return r;
+}
+
+int ipci_peer_send(struct ipci_peer *peer, const struct ipci_packet *packet, const int *fds,
+		   unsigned n_fds)
+{
+	return send_or_enqueue(peer, packet, fds, n_fds, false);
+}
+
+void ipci_peer_tell(struct ipci_peer *peer, const struct ipci_packet *packet)
+{
+	(void)send_or_enqueue(peer, packet, NULL, 0, true);
 }
 
 void ipci_peer_refuse(struct ipci_peer *peer, uint64_t serial, int code, const char *text)

@@ -5,7 +5,7 @@
 
 #include "workload.h"
 
-#define IPCI_PEER_QUEUE_MAX 64u	 /* packets that wait for room in the peer's socket */
+#define IPCI_PEER_QUEUE_MAX 64u	 /* packets that wait for room in the peer's socket, but news */
 #define IPCI_PEER_OFFERS_MAX 32u /* offers that a server may leave unanswered */
 #define IPCI_PEER_REFUSED_MAX                                                                      \
 	8u /* of a workload: connections that are kept to be told why they are refused */
@@ -22,7 +22,7 @@ struct ipci_peer {
 	struct ipci_timer timer;    /* until it says hello */
 	struct ipci_charge connection;
 	struct ipci_list outgoing;
-	unsigned n_outgoing;
+	unsigned n_outgoing, n_news;	/* the latter among the former */
 	struct ipci_list registrations; /* what it serves */
 	struct ipci_list opened;	/* channels that it opens or opened */
 	struct ipci_list served;	/* channels that it was offered or serves */
@@ -45,6 +45,12 @@ void ipci_peer_admit(struct ipci_workload *workload, int fd);
  */
 int ipci_peer_send(struct ipci_peer *peer, const struct ipci_packet *packet, const int *fds,
 		   unsigned n_fds);
+
+/*
+ * Tells what the peer did not cause, and therefore is not doomed for, however much of it comes at
+ * once: that a channel of its ended. There is one such packet a channel, so the quotas bound them.
+ */
+void ipci_peer_tell(struct ipci_peer *peer, const struct ipci_packet *packet);
 
 /* Answers a request with an error; @code is -errno. */
 void ipci_peer_refuse(struct ipci_peer *peer, uint64_t serial, int code, const char *text);

@@ -90,18 +90,20 @@ void peer_close(struct peer *peer)
 	ipci_half_deinit(&peer->other);
 }
 
-static int make_half(struct peer *peer)
+int peer_half(struct peer *peer)
 {
+	struct peer none = {0}, *owner = peer ? peer : &none;
 	struct ipci_control *control;
 	struct ipci_error error;
 	int fd;
 
-	cr_assert_eq(ipci_half_create(&peer->own, &fd, RING, &error), 0, "%s", error.text);
-	control = peer_control(peer);
+	cr_assert_eq(ipci_half_create(&owner->own, &fd, RING, &error), 0, "%s", error.text);
+	control = peer_control(owner);
 	control->magic = IPCI_LAYOUT_MAGIC;
 	control->version = IPCI_LAYOUT_VERSION;
-	control->ring_offset = peer->own.ring_offset;
+	control->ring_offset = owner->own.ring_offset;
 	control->ring_bytes = RING;
+	ipci_half_deinit(&none.own);
 	return fd;
 }
 
@@ -114,7 +116,7 @@ static void import(struct peer *peer, int half, int bell, uint64_t ring_bytes)
 	peer->other_fd = half;
 }
 
-void peer_ask_with(const struct peer *peer, int half, uint64_t timeout_ns)
+void peer_ask_with(const struct peer *peer, int half, uint64_t ring_bytes, uint64_t timeout_ns)
 {
 	static const struct {
 		const char *name;
@@ -127,7 +129,7 @@ void peer_ask_with(const struct peer *peer, int half, uint64_t timeout_ns)
 	ipc_broker_Open_set_service(&open, "test.Echo", 9);
 	ipc_broker_Open_set_max_calls(&open, 16);
 	ipc_broker_Open_set_timeout_ns(&open, timeout_ns);
-	ipc_broker_Open_set_ring_bytes(&open, RING);
+	ipc_broker_Open_set_ring_bytes(&open, ring_bytes);
 	ipc_broker_Open_set_layout(&open, IPCI_LAYOUT_VERSION);
 	v = ipc_broker_Open_new_methods(&open, 3);
 	for (unsigned i = 0; i < 3; i++) {
@@ -141,9 +143,9 @@ void peer_ask_with(const struct peer *peer, int half, uint64_t timeout_ns)
 
 void peer_ask(struct peer *peer)
 {
-	int half = make_half(peer);
+	int half = peer_half(peer);
 
-	peer_ask_with(peer, half, 0);
+	peer_ask_with(peer, half, RING, 0);
 	(void)close(half);
 }
 
@@ -181,9 +183,9 @@ void peer_offer(struct peer *peer)
 	(void)peer_await(peer->socket, ipc_broker_Kind_Result, fds, &n_fds);
 }
 
-void peer_accept(struct peer *peer)
+void peer_accept_with(struct peer *peer, int half)
 {
-	int fds[IPCI_PACKET_FDS_MAX], half = make_half(peer);
+	int fds[IPCI_PACKET_FDS_MAX];
 	ipc_broker_Message message;
 	ipc_broker_Message_w m;
 	ipc_broker_Accept_w accept;
@@ -202,6 +204,13 @@ void peer_accept(struct peer *peer)
 	ipc_broker_Accept_set_layout(&accept, IPCI_LAYOUT_VERSION);
 	ipc_broker_Accept_set_max_calls(&accept, 16);
 	send_out(peer->socket, &half, 1);
+}
+
+void peer_accept(struct peer *peer)
+{
+	int half = peer_half(peer);
+
+	peer_accept_with(peer, half);
 	(void)close(half);
 }
 

@@ -41,12 +41,15 @@ ipc_broker_Message peer_await(int socket, ipc_broker_Kind kind, int fds[IPCI_PAC
 /* As a client of test.Echo: asks, and once the answer is there, joins. */
 void peer_ask(struct peer *peer);
 /* With a half that is there already, or that is none. */
-void peer_ask_with(const struct peer *peer, int half, uint64_t timeout_ns);
+void peer_ask_with(const struct peer *peer, int half, uint64_t ring_bytes, uint64_t timeout_ns);
 void peer_joined(struct peer *peer);
 
 /* As the server of test.Mirror: offers it, and accepts the first who comes. */
 void peer_offer(struct peer *peer);
 void peer_accept(struct peer *peer);
+void peer_accept_with(struct peer *peer, int half);
+/* A half of the peer's, its descriptor; it is not mapped where @peer is NULL. */
+int peer_half(struct peer *peer);
 
 /* ── the own half ── */
 
