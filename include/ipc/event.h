@@ -25,7 +25,7 @@ enum ipc_event_kind {
 	/* after -EAGAIN: the channel has room again; or, with a call, that has credit again */
 	IPC_EVENT_WRITABLE = 5,
 	IPC_EVENT_CHANNEL = 6, /* a channel came (status 0) or went (status < 0: why) */
-	IPC_EVENT_DRAINED = 7, /* reserved for draining */
+	IPC_EVENT_DRAINED = 7, /* server: ipc_server_drain() is through; server */
 	IPC_EVENT_POST = 8,    /* ipc_loop_post() from another thread; user */
 	IPC_EVENT_FD = 9,      /* a watched fd is ready; fd, revents */
 };

@@ -49,6 +49,23 @@ IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
 			 const struct ipc_serve_opts *opts, ipc_server **ret);
 
 /**
+ * ipc_server_drain() - take no new calls, and be told when the last one has ended
+ * @server: a server; one that drains already stays as it is
+ *
+ * The service is withdrawn: new clients go to other instances, or wait for one. Calls that the
+ * program has go on to their end, streams included. A request that waits for its turn, or still
+ * comes, is answered UNAVAILABLE, not executed. Clients of this library begin no more calls on
+ * their channels, close them when the last was answered, and reconnect.
+ *
+ * IPC_EVENT_DRAINED comes once, when no call is left, at once if there is none; then
+ * ipc_server_free() breaks nothing. Calls that never end are the program's to fail.
+ * Threads: the loop's. Does not block.
+ *
+ * Return: 0; -EINVAL; -ECHILD after fork().
+ */
+IPC_PUBLIC int ipc_server_drain(ipc_server *server);
+
+/**
  * ipc_server_free() - withdraw the service and close its channels
  * @server: NULL does nothing
  *

@@ -49,12 +49,13 @@ void ipci_call_reset(struct ipc_call *call)
 	call->request_bits = 0;
 }
 
-/* What goes on when a call ends: who waits for a slot, who waits for a place. */
-static void let_on(struct ipc_call *call)
+/* A client's slot is free: who waits for one goes on, unless no calls are begun here any more. */
+static void slot_freed(struct ipc_channel *channel)
 {
-	if (call->channel->call_wanted)
-		ipci_channel_set_hot(call->channel);
-	ipci_place_leave(call);
+	if (channel->life & IPCI_LIFE_DRAINS)
+		channel->free_calls = NULL;
+	if (channel->call_wanted || channel->life & IPCI_LIFE_DRAINS)
+		ipci_channel_set_hot(channel);
 }
 
 /* The call's room, if it is open, goes with it. */
@@ -88,8 +89,16 @@ void ipci_call_free(struct ipc_call *call)
 	struct ipc_channel *channel = call->channel;
 
 	tell_end(call);
-	if (__builtin_expect(channel->aside != 0, 0))
-		let_on(call);
+	/* A server's slots are its client's to choose. */
+	if (channel->at_server) {
+		if (__builtin_expect(channel->aside != 0, 0))
+			ipci_place_leave(call);
+	} else {
+		call->next_free = channel->free_calls;
+		channel->free_calls = call;
+		if (__builtin_expect(channel->aside != 0, 0))
+			slot_freed(channel);
+	}
 	if (call->timer)
 		ipci_timer_remove(call);
 	forget_room(call);
@@ -103,11 +112,6 @@ void ipci_call_free(struct ipc_call *call)
 	if (call->text || call->stream)
 		free_rest(call);
 	channel->n_calls--;
-	/* A server's slots are its client's to choose. */
-	if (!channel->at_server) {
-		call->next_free = channel->free_calls;
-		channel->free_calls = call;
-	}
 	if (channel->lost)
 		ipci_channel_free_if_idle(channel);
 }
@@ -250,6 +254,8 @@ static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts
 		deadline_ns = deadline_of(opts);
 	if (opts && opts->flags & IPC_BLOCK)
 		r = ipci_block_for_room(channel, NULL, 0, deadline_ns);
+	else if (channel->life & IPCI_LIFE_DRAINS)
+		return -ENOTCONN;
 	channel->call_wanted = channel->call_wanted || r == -EAGAIN;
 	return r;
 }

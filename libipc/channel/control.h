@@ -69,6 +69,7 @@ void ipci_open_opened(struct ipc_loop *loop, ipc_broker_Message message, struct 
 bool ipci_open_failed(struct ipc_loop *loop, uint64_t serial, int error, const char *text);
 
 /* serve.c */
+void ipci_serve_withdraw(struct ipc_server *server);
 void ipci_serve_offer(struct ipc_loop *loop, ipc_broker_Message message, struct ipci_fds *fds);
 
 #endif

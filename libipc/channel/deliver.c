@@ -456,9 +456,14 @@ static int take_at_client(struct ipc_channel *channel, const struct ipci_view *v
 {
 	const uint32_t kind = view->kind & IPCI_KIND_MASK;
 	struct ipc_call *call;
+	const char *wrong;
 
 	if (kind == IPCI_KIND_PADDING)
 		return skip_padding(channel, view);
+	if (kind == IPCI_KIND_DRAIN) {
+		wrong = ipci_drain_seen(channel, view);
+		return wrong ? ipci_poison(channel, wrong) : ipci_skip(channel, view);
+	}
 	if (kind < IPCI_KIND_REPLY || kind > IPCI_KIND_CREDIT || kind == IPCI_KIND_CANCEL ||
 	    view->kind & IPCI_EXT_KNOWN)
 		return ipci_poison(channel, "a frame of a kind that a server does not send");
@@ -514,9 +519,11 @@ static int report_writable(struct ipc_channel *channel, struct ipc_event *event)
 /* What is rare, before a frame is looked for. */
 static int look_aside(struct ipc_channel *channel, struct ipc_event *event)
 {
-	if (!ipci_list_empty(&channel->outbox) && ipci_outbox_flush(channel) < 0)
+	if (ipci_outbox_waits(channel) && ipci_outbox_flush(channel) < 0)
 		return IPCI_LOOK_AGAIN;
 	channel->outbox_used = !ipci_list_empty(&channel->outbox);
+	if (ipci_drain_leave(channel))
+		return IPCI_LOOK_AGAIN;
 	if (channel->life & IPCI_LIFE_SHORT) {
 		int r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
 

@@ -35,7 +35,7 @@ static struct ipci_watch *find_watch(struct ipc_loop *loop, int fd)
 static void unwatch(struct ipc_loop *loop, struct ipci_watch *watch)
 {
 	if (watch->revents)
-		loop->n_fd_ready--;
+		loop->n_rare_ready--;
 	ipci_loop_remove(loop->poller, &watch->source);
 	ipci_list_remove(&watch->link);
 	free(watch);

@@ -29,7 +29,7 @@ static void source_ready(struct ipc_loop *loop, struct ipci_source *source, uint
 	} else if (source->user == loop) {
 		watch = IPCI_CONTAINER_OF(source, struct ipci_watch, source);
 		if (!watch->revents)
-			loop->n_fd_ready++;
+			loop->n_rare_ready++;
 		watch->revents |= revents;
 	} else if (source->word) {
 		ipci_channel_set_hot(source->user);
@@ -83,8 +83,10 @@ static int report_channel(struct ipc_loop *loop, struct ipc_event *event)
 	return IPCI_LOOK_EVENT;
 }
 
-static int report_watch(struct ipc_loop *loop, struct ipc_event *event)
+static int report_rare(struct ipc_loop *loop, struct ipc_event *event)
 {
+	if (ipci_drain_report(loop, event))
+		return IPCI_LOOK_EVENT;
 	for (struct ipci_list *l = loop->watches.next; l != &loop->watches; l = l->next) {
 		struct ipci_watch *watch = IPCI_CONTAINER_OF(l, struct ipci_watch, link);
 
@@ -97,10 +99,10 @@ static int report_watch(struct ipc_loop *loop, struct ipc_event *event)
 			.revents = watch->revents,
 		};
 		watch->revents = 0;
-		loop->n_fd_ready--;
+		loop->n_rare_ready--;
 		return IPCI_LOOK_EVENT;
 	}
-	loop->n_fd_ready = 0;
+	loop->n_rare_ready = 0;
 	return IPCI_LOOK_NOTHING;
 }
 
@@ -108,7 +110,7 @@ static bool has_ready(struct ipc_loop *loop)
 {
 	return !ipci_list_empty(&loop->ready_calls) || !ipci_list_empty(&loop->ready_channels) ||
 	       atomic_load_explicit(&loop->posted, memory_order_relaxed) == IPCI_POSTED_NOW ||
-	       loop->n_fd_ready;
+	       loop->n_rare_ready;
 }
 
 /* What has something to report although no frame is there. */
@@ -122,8 +124,8 @@ static int look_ready(struct ipc_loop *loop, struct ipc_event *event)
 	if (atomic_load_explicit(&loop->posted, memory_order_relaxed) == IPCI_POSTED_NOW &&
 	    ipci_post_take(loop, event))
 		return IPCI_LOOK_EVENT;
-	if (loop->n_fd_ready)
-		return report_watch(loop, event);
+	if (loop->n_rare_ready)
+		return report_rare(loop, event);
 	return IPCI_LOOK_NOTHING;
 }
 
@@ -219,7 +221,7 @@ static bool is_quiet(struct ipc_channel *channel)
 	    ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel)) != 0)
 		return false;
 	/* While a room is open, what waits for the ring waits for the program. */
-	if (!channel->room_call && !ipci_list_empty(&channel->outbox) &&
+	if (!channel->room_call && ipci_outbox_waits(channel) &&
 	    ipci_producer_has_room(&channel->tx, OUTBOX_FRAME_MAX_BYTES) != 0)
 		return false;
 	return !is_writable(channel);
@@ -228,7 +230,7 @@ static bool is_quiet(struct ipc_channel *channel)
 static uint32_t wants(const struct ipc_channel *channel, uint32_t frames, uint32_t space)
 {
 	bool for_space = channel->stalled || channel->room_wanted ||
-			 channel->life & IPCI_LIFE_SHORT || !ipci_list_empty(&channel->outbox);
+			 channel->life & IPCI_LIFE_SHORT || ipci_outbox_waits(channel);
 
 	return (channel->stalled ? 0 : frames) | (for_space ? space : 0);
 }

@@ -132,8 +132,10 @@ struct ipc_call {
 
 /* channel->life */
 enum {
-	IPCI_LIFE_GUARDED = 1 << 0, /* server: each request is asked whether it may go on */
-	IPCI_LIFE_SHORT = 1 << 1,   /* server: a waiting request lacks room for its answer */
+	IPCI_LIFE_GUARDED = 1 << 0,    /* server: each request is asked whether it may go on */
+	IPCI_LIFE_SHORT = 1 << 1,      /* server: a waiting request lacks room for its answer */
+	IPCI_LIFE_DRAIN_OWED = 1 << 2, /* server: DRAIN waits for room */
+	IPCI_LIFE_DRAINS = 1 << 3,     /* client: DRAIN came: no new calls */
 };
 
 struct ipc_channel {
@@ -230,7 +232,10 @@ struct ipc_server {
 	uint32_t n_in_flight; /* calls that hold a place */
 	uint32_t n_waiting;
 	struct ipci_list waiting; /* calls without a place, who came first first */
-	struct ipci_list link;	  /* in loop->servers */
+	bool drains;
+	bool drained;	       /* its last call has ended */
+	bool drained_due;      /* which is still to be reported */
+	struct ipci_list link; /* in loop->servers */
 };
 
 struct ipci_watch {
@@ -282,8 +287,8 @@ struct ipc_loop {
 	struct ipci_list watches;
 	struct ipci_list ready_calls;
 	struct ipci_list ready_channels;
-	unsigned n_fd_ready;
-	uint32_t n_looks; /* since the clock was last read */
+	unsigned n_rare_ready; /* watched descriptors, and drained servers */
+	uint32_t n_looks;      /* since the clock was last read */
 	uint64_t polled_ns;
 
 	struct ipc_call **timers; /* binary heap by deadline */
@@ -411,6 +416,26 @@ static inline int ipci_room_open(struct ipc_call *call, uint32_t ext_bytes, size
 void ipci_outbox_add(struct ipc_call *call);
 int ipci_outbox_flush(struct ipc_channel *channel); /* 1 all went, 0 no room, -errno */
 
+/* drain.c */
+/* Why a server takes no new calls; NULL: it does. */
+const struct ipci_refusal *ipci_drain_refusal(const struct ipc_server *server);
+/* A call of the server's ended: was it the last? */
+void ipci_drain_check(struct ipc_server *server);
+bool ipci_drain_report(struct ipc_loop *loop, struct ipc_event *event);
+void ipci_drain_forget(struct ipc_server *server);
+/* The DRAIN frame that is owed. 1 sent, 0 no room, -EPROTO. */
+int ipci_drain_send(struct ipc_channel *channel);
+/* The client's side: DRAIN came. NULL, or what is wrong with it; the frame is not taken. */
+const char *ipci_drain_seen(struct ipc_channel *channel, const struct ipci_view *view);
+/* Closes a channel that is of no more use. True if it was. */
+bool ipci_drain_leave(struct ipc_channel *channel);
+
+/* Do frames wait for room that go without the program? */
+static inline bool ipci_outbox_waits(const struct ipc_channel *channel)
+{
+	return !ipci_list_empty(&channel->outbox) || channel->life & IPCI_LIFE_DRAIN_OWED;
+}
+
 /* channel.c */
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 		       const struct ipc_service *service);
@@ -531,7 +556,7 @@ static inline void ipci_room_committed(struct ipc_channel *channel, uint32_t fla
 	else
 		ipci_channel_wake(channel);
 	/* What had to wait for the room to close. */
-	if (__builtin_expect(!ipci_list_empty(&channel->outbox), 0))
+	if (__builtin_expect(ipci_outbox_waits(channel), 0))
 		(void)ipci_outbox_flush(channel);
 }
 

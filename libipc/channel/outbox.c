@@ -71,12 +71,14 @@ int ipci_outbox_flush(struct ipc_channel *channel)
 
 	if (!channel->inbox || channel->room_call)
 		return 0;
-	while (!ipci_list_empty(&channel->outbox)) {
+	if (channel->life & IPCI_LIFE_DRAIN_OWED) {
+		r = ipci_drain_send(channel);
+		sent = r > 0;
+	}
+	while (r > 0 && !ipci_list_empty(&channel->outbox)) {
 		r = send_one(channel,
 			     IPCI_CONTAINER_OF(channel->outbox.next, struct ipc_call, outbox));
-		if (r <= 0)
-			break;
-		sent = true;
+		sent = sent || r > 0;
 	}
 	channel->outbox_used = !ipci_list_empty(&channel->outbox);
 	if (sent)

@@ -26,7 +26,11 @@ const struct ipci_refusal *ipci_admit(const struct ipc_channel *channel,
 		IPC_RESOURCE_EXHAUSTED, "the server has as many calls as it takes at once"};
 	const struct ipc_server *server = channel->server;
 
-	if (!server || !server->max_in_flight || server->n_in_flight < server->max_in_flight)
+	if (!server)
+		return NULL;
+	if (server->drains)
+		return ipci_drain_refusal(server);
+	if (!server->max_in_flight || server->n_in_flight < server->max_in_flight)
 		return NULL;
 	if (view->method & IPCI_REQUEST_NO_WAIT || server->n_waiting >= server->max_waiting ||
 	    channel->waiting_bytes + view->payload_bytes > channel->inbox->half.ring_bytes)
@@ -82,6 +86,7 @@ static void give_up_place(struct ipc_call *call)
 		return;
 	server->n_in_flight--;
 	ipci_place_next(server);
+	ipci_drain_check(server);
 }
 
 void ipci_place_leave(struct ipc_call *call)

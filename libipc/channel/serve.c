@@ -159,7 +159,7 @@ void ipci_serve_offer(struct ipc_loop *loop, ipc_broker_Message message, struct 
 	struct ipc_channel *channel;
 	int r;
 
-	if (!server) {
+	if (!server || server->drains) {
 		reject(loop, serial, -ENOENT, "the service was withdrawn");
 		return;
 	}
@@ -212,6 +212,21 @@ static int serve(struct ipc_server *server, const char *name)
 	/* On the list before the answer: an offer may come right behind it. */
 	ipci_list_append(&loop->servers, &server->link);
 	return ipci_control_await(loop, server->serial, ipci_deadline_ns(IPCI_CONTROL_TIMEOUT_NS));
+}
+
+void ipci_serve_withdraw(struct ipc_server *server)
+{
+	struct ipc_loop *loop = server->loop;
+	ipc_broker_Message_w m;
+	ipc_broker_Serve_w serve;
+
+	if (loop->control->gone)
+		return;
+	(void)ipci_control_start(loop->control, &m, ipc_broker_Kind_Withdraw, server->serial);
+	serve = ipc_broker_Message_new_serve(&m);
+	ipc_broker_Serve_set_service(&serve, server->service->name, strlen(server->service->name));
+	(void)ipc_broker_Serve_new_methods(&serve, 0);
+	(void)ipci_control_send(loop, NULL, 0);
 }
 
 static int serve_check(struct ipc_loop *loop, const struct ipc_service *service,
@@ -282,21 +297,6 @@ IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
 	return 0;
 }
 
-static void withdraw(struct ipc_server *server)
-{
-	struct ipc_loop *loop = server->loop;
-	ipc_broker_Message_w m;
-	ipc_broker_Serve_w serve;
-
-	if (loop->control->gone)
-		return;
-	(void)ipci_control_start(loop->control, &m, ipc_broker_Kind_Withdraw, server->serial);
-	serve = ipc_broker_Message_new_serve(&m);
-	ipc_broker_Serve_set_service(&serve, server->service->name, strlen(server->service->name));
-	(void)ipc_broker_Serve_new_methods(&serve, 0);
-	(void)ipci_control_send(loop, NULL, 0);
-}
-
 IPC_PUBLIC void ipc_server_free(ipc_server *server)
 {
 	static const struct ipci_refusal withdrawn = {IPC_UNAVAILABLE, "the service was withdrawn"};
@@ -306,7 +306,9 @@ IPC_PUBLIC void ipc_server_free(ipc_server *server)
 		return;
 	loop = server->loop;
 	if (!ipci_forked(loop)) {
-		withdraw(server);
+		if (!server->drains)
+			ipci_serve_withdraw(server);
+		ipci_drain_forget(server);
 		ipci_place_clear(server, &withdrawn);
 	}
 	for (struct ipci_list *l = loop->channels.next, *next; l != &loop->channels; l = next) {

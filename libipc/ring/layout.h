@@ -125,7 +125,7 @@ enum ipci_kind {
 	IPCI_KIND_ITEM = 5,   /* a message of a call; from a client .method may be IPCI_ITEM_LAST */
 	IPCI_KIND_END = 6,    /* the sender's last, without a payload; a server's ends the call */
 	IPCI_KIND_CREDIT = 7, /* u64: item bytes of the call that the other side may send in all */
-	IPCI_KIND_DRAIN = 8,  /* not spoken yet */
+	IPCI_KIND_DRAIN = 8,  /* the server takes no new calls; call_id 0, no payload */
 	IPCI_KIND_EVENT = 9,  /* topics: not spoken yet */
 	IPCI_KIND_MOVED = 10, /* topics: not spoken yet */
 	IPCI_KIND_MASK = 0x1f,

@@ -25,6 +25,29 @@ Test(hostile_server, that_keeps_the_rules_is_believed, .timeout = 30)
 	stop();
 }
 
+/* The honest form of it ends the channel, too, but breaks nothing. */
+Test(hostile_server, drains_in_ways_that_cannot_be, .timeout = 30)
+{
+	const struct raw_frame drain = {.commit = 1, .kind = IPCI_KIND_DRAIN};
+	struct raw_frame frames[] = {drain, drain, drain};
+
+	frames[0].call_id = 1;
+	frames[1].commit = 2;
+	frames[2].kind |= IPCI_EXT_TRACE;
+	for (unsigned i = 0; i < 3; i++) {
+		start_server();
+		(void)get_called();
+		peer_put(&peer, frames[i], 0);
+		expect_broken("a drain that is more than that", 1);
+	}
+	/* As often as it likes. */
+	start_server();
+	(void)get_called();
+	peer_put(&peer, drain, 0);
+	peer_put(&peer, drain, 0);
+	expect_broken("a second drain", 1);
+}
+
 Test(hostile_server, answers_what_nobody_asked, .timeout = 30)
 {
 	const uint64_t ids[] = {0, 5, UINT64_C(1) << 16, UINT64_C(1) << 16 | 16, UINT64_MAX};
@@ -128,7 +151,7 @@ Test(hostile_server, sends_kinds_that_no_server_sends, .timeout = 60)
 {
 	for (uint32_t kind = 0; kind <= IPCI_KIND_MASK; kind++) {
 		if (kind == IPCI_KIND_REPLY || kind == IPCI_KIND_ERROR ||
-		    kind == IPCI_KIND_PADDING ||
+		    kind == IPCI_KIND_PADDING || kind == IPCI_KIND_DRAIN ||
 		    (kind >= IPCI_KIND_ITEM && kind <= IPCI_KIND_CREDIT))
 			continue;
 		start_server();

@@ -104,6 +104,7 @@ static int everything_refuses(void)
 		ipc_transact(begun, 4, &msg),
 		ipc_receive(sent, &msg),
 		ipc_fail(deferred, IPC_ABORTED, NULL),
+		ipc_server_drain(pair.service),
 		ipc_call_info(sent, &info),
 	};
 

@@ -305,7 +305,8 @@ Test(overload, a_deadline_runs_while_the_call_waits, .timeout = 30)
 	PUMP_UNTIL(&pair, n_kept == 2);
 	cr_assert_eq(seen[1], 2);
 	info = call_info(kept[1]);
-	cr_assert_leq(info.remaining_ns, PATIENCE_NS - 20 * MS_NS, "waiting took no time");
+	/* A little less than the other's 20 ms: it was sent later. */
+	cr_assert_leq(info.remaining_ns, PATIENCE_NS - 10 * MS_NS, "waiting took no time");
 	answer(1);
 	check_idle();
 	cr_assert_eq(n_cancelled, 0);
