@@ -123,7 +123,9 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
  * @call:       the call that the room was reserved for
  * @size_bytes: payload bytes written, up to what was reserved
  * @flags:      IPC_LAST: this is this side's last message of the call; IPC_MORE: another commit
- *              follows at once, so the peer may be woken with that
+ *              follows at once, here or on another channel: a peer that sleeps is woken by the next
+ *              commit on its channel without IPC_MORE, or when ipc_loop_next() or a call that
+ *              blocks comes, and then together with all others that are owed a wake
  *
  * On the server's side IPC_LAST ends the call and its handle. With no room open for the call, 0 bytes
  * and IPC_LAST end this side without a message: it never has to wait for room.

@@ -27,7 +27,7 @@ typedef struct ipc_call ipc_call;	/* one call, seen from either side; pooled by 
 /* Flags of ipc_commit(), ipc_reserve() and ipc_begin(). */
 enum {
 	IPC_LAST = 1 << 0,  /* this is my last message of the call */
-	IPC_MORE = 1 << 1,  /* more follows at once: the peer may be woken later */
+	IPC_MORE = 1 << 1,  /* more follows at once: the peer is woken later */
 	IPC_BLOCK = 1 << 2, /* wait for room, under the call's deadline */
 	/* ipc_begin(): a server that is busy to its limit refuses the call, it does not queue it */
 	IPC_NO_WAIT = 1 << 3,
