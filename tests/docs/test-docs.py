@@ -105,6 +105,20 @@ def every_field_of_the_shared_layout_has_its_row_and_no_other():
 
 
 @case
+def every_behaviour_in_the_catalogue_of_hostile_peers_has_its_case():
+    rows = re.findall(r"^\| ([^|]+) \| (client|server|client, server) \| ([^|]+) \| (`[^|]+`) \|$",
+                      read("tests/hostile/README.md"), re.M)
+    assert len({(behaviour, of) for behaviour, of, _, _ in rows}) >= 60, f"only {len(rows)} behaviours"
+    for of in "client", "server":
+        assert sum(of in row[1] for row in rows) >= 30, f"few behaviours of a {of}"
+    cases = [case for row in rows for case in re.findall(r"`(test-[\w-]+\.c):(\w+)`", row[3])]
+    assert len(cases) >= len(rows), "a row without a case"
+    missing = [f"{file}:{name}" for file, name in cases
+               if not re.search(r"^Test\(\w+, %s\b" % name, read("tests/hostile/" + file), re.M)]
+    same("cases that are not there", missing, [])
+
+
+@case
 def every_directory_of_the_library_is_in_the_table_of_layers():
     layers = set(re.findall(r"^\| `(libipc/\w+/|broker/)` \|", read("ARCHITECTURE.md"), re.M))
     same("layers", layers, {d[len(options.source) + 1:] + "/" for d in glob.glob(options.source + "/libipc/*")}
