@@ -15,6 +15,7 @@
  *   - one room is open at a time, and it is the newest: aborting it is forgetting it.
  *
  * All fields of struct ipci_producer are private memory. One thread at a time.
+ * Modelled in tests/model/publication.pml; explored as it is by the programs beside it.
  */
 #ifndef IPCI_RING_PUBLISH_H
 #define IPCI_RING_PUBLISH_H

@@ -37,6 +37,8 @@
  * begin or ends. Were v noted after arming, such a ring could be in v already, and the next frame
  * would not ring again. Likewise a byte in the bell stays until it is drained, which the sleeper
  * does before it arms again, with a new epoch.
+ *
+ * Modelled in tests/model/waking.pml and awake.pml; explored as it is by the programs beside them.
  */
 #ifndef IPCI_RING_SIGNAL_H
 #define IPCI_RING_SIGNAL_H
