@@ -34,6 +34,7 @@ int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 	ipci_spin_init(&channel->spin, loop->spin_max_ns, loop->wait == IPC_WAIT_SPIN);
 	ipci_list_init(&channel->outbox);
 	ipci_list_init(&channel->hot_link);
+	ipci_list_init(&channel->tended);
 	ipci_list_init(&channel->owing);
 	ipci_list_init(&channel->ready);
 	ipci_list_append(&loop->channels, &channel->link);
@@ -143,16 +144,6 @@ int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int b
 	channel->may_be_awake = features & channel->loop->features & IPCI_FEATURE_MEMBARRIER;
 	ipci_channel_set_hot(channel);
 	return 0;
-}
-
-/* Looked at in memory from now on; whoever was to wake this side need not. */
-void ipci_channel_set_hot(struct ipc_channel *channel)
-{
-	if (channel->hot || !channel->inbox)
-		return;
-	channel->hot = true;
-	ipci_sleep_disarm(&channel->sleep, channel->tx.own);
-	ipci_list_append(&channel->loop->hot, &channel->hot_link);
 }
 
 /* The peer is told of what was committed when the loop's next turn begins. */
@@ -440,9 +431,8 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 		ipci_loop_remove(channel->loop->poller, &channel->word_source);
 		ipci_control_tell_closed(channel);
 	}
-	ipci_list_remove(&channel->hot_link);
+	ipci_channel_set_cold(channel);
 	ipci_list_remove(&channel->owing);
-	channel->hot = false;
 	unmap(channel);
 	/* Counted as one more, a channel that nobody holds stays until the last call is settled. */
 	channel->n_calls++;
@@ -485,7 +475,7 @@ void ipci_channel_free_if_idle(struct ipc_channel *channel)
 static void free_after_fork(struct ipc_channel *channel)
 {
 	ipci_list_remove(&channel->ready);
-	ipci_list_remove(&channel->hot_link);
+	ipci_channel_set_cold(channel);
 	ipci_list_remove(&channel->owing);
 	ipci_list_remove(&channel->link);
 	for (uint32_t i = 0; i < channel->max_calls; i++) {

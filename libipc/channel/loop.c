@@ -148,7 +148,6 @@ static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 					     : (long)ipci_spin_cpus();
 	if (loop->wait == IPC_WAIT_FUTEX || n_cpus < 2)
 		loop->spin_max_ns = 0;
-	ipci_spin_init(&loop->spin, loop->spin_max_ns, loop->wait == IPC_WAIT_SPIN);
 	return 0;
 }
 
@@ -175,6 +174,7 @@ static void init_lists(struct ipc_loop *loop)
 	ipci_list_init(&loop->owing);
 	ipci_list_init(&loop->put_off);
 	ipci_list_init(&loop->hot);
+	ipci_list_init(&loop->tended);
 	ipci_list_init(&loop->channels);
 	ipci_list_init(&loop->servers);
 	ipci_list_init(&loop->watches);

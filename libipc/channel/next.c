@@ -3,6 +3,7 @@
 
 #include "control.h"
 #include "futex.h"
+#include "hot.h"
 #include "post.h"
 #include "quick.h"
 #include "stream.h"
@@ -13,10 +14,17 @@
 #define LAST_LOOKS 16u
 #define GLANCES 512u		/* looks at commit words alone, before the clock is asked */
 #define GLANCES_BEFORE_REST 32u /* an answer at once would have come */
-#define OUTBOX_FRAME_MAX_BYTES (sizeof(struct ipci_frame) + IPCI_ERROR_TEXT_MAX + IPCI_LINE_BYTES)
 #define LOOKS_PER_TURN 1024u /* frames worked off without an event before others get their turn */
 
 /* ── one wait of the poller ── */
+
+/* Whom the kernel woke has waited longest. */
+static void bell_rang(struct ipc_channel *channel, uint32_t revents)
+{
+	if (!channel->lost)
+		ipci_hot_wake(channel);
+	ipci_channel_bell_rang(channel, revents);
+}
 
 static void source_ready(struct ipc_loop *loop, struct ipci_source *source, uint32_t revents)
 {
@@ -32,9 +40,9 @@ static void source_ready(struct ipc_loop *loop, struct ipci_source *source, uint
 			loop->n_rare_ready++;
 		watch->revents |= revents;
 	} else if (source->word) {
-		ipci_channel_set_hot(source->user);
+		ipci_hot_wake(source->user);
 	} else {
-		ipci_channel_bell_rang(source->user, revents);
+		bell_rang(source->user, revents);
 	}
 }
 
@@ -44,14 +52,16 @@ int ipci_loop_poll(struct ipc_loop *loop, uint64_t timeout_ns)
 	int n = ipci_loop_wait(loop->poller, ready, POLL_BATCH, timeout_ns);
 
 	loop->polled_ns = ipci_now_ns();
-	loop->n_looks = 0;
-	for (int i = 0; i < n; i++) {
-		/* A source that an earlier one took away with it is no longer on this poller. */
+	ipci_hot_asked(loop);
+	/* From the last on: each that was woken goes first, so the first to be ready is the first. */
+	for (int i = n; i-- > 0;) {
+		/* A source that another one took away with it is no longer on this poller. */
 		if (ready[i].source->loop)
 			source_ready(loop, ready[i].source, ready[i].revents);
 	}
 	if (loop->n_timers)
 		ipci_timer_expire(loop, loop->polled_ns);
+	ipci_hot_tend(loop);
 	return n < 0 ? n : 0;
 }
 
@@ -129,177 +139,55 @@ static int look_ready(struct ipc_loop *loop, struct ipc_event *event)
 	return IPCI_LOOK_NOTHING;
 }
 
-/* The hot channel whose turn it is goes to the end of the line, whatever it had. */
-static struct ipc_channel *next_hot(struct ipc_loop *loop)
+/* A busy loop's regard for everything that is not in memory. */
+static int look_around(struct ipc_loop *loop)
 {
-	struct ipci_list *first = loop->hot.next;
+	if (!ipci_hot_round_is_over(loop) && ipci_now_ns() - loop->polled_ns < IPCI_POLL_NS)
+		return 0;
+	return ipci_loop_poll(loop, 0);
+}
 
-	if (first->next != &loop->hot) {
-		ipci_list_remove(first);
-		ipci_list_append(&loop->hot, first);
-	}
-	return IPCI_CONTAINER_OF(first, struct ipc_channel, hot_link);
+/* The first's turn is over. An error of the poller shows again where the loop would sleep. */
+static void end_turn(struct ipc_loop *loop)
+{
+	ipci_hot_pass(loop);
+	if (loop->turn_events)
+		return;
+	(void)look_around(loop);
+	loop->turn_events = IPCI_TURN_EVENTS;
+}
+
+/* One more of the first's frames, or nothing. */
+static inline void count_event(struct ipc_loop *loop)
+{
+	if (__builtin_expect(loop->turn_events == 0, 0))
+		end_turn(loop);
+	loop->turn_events--;
 }
 
 /* One round over all that is in memory: IPCI_LOOK_EVENT, _AGAIN, _NOTHING or -errno. */
 static int look(struct ipc_loop *loop, struct ipc_event *event)
 {
-	int result = look_ready(loop, event);
-	struct ipci_list *last;
+	int r = look_ready(loop, event);
 
-	if (result != IPCI_LOOK_NOTHING || ipci_list_empty(&loop->hot))
-		return result;
-	last = loop->hot.prev;
-	for (;;) {
-		struct ipc_channel *channel = next_hot(loop);
-		bool round = &channel->hot_link == last;
-		int r = ipci_look(channel, event, NULL, NULL);
-
-		if (r < 0 || r == IPCI_LOOK_EVENT)
-			return r;
-		if (r == IPCI_LOOK_AGAIN)
-			result = IPCI_LOOK_AGAIN;
-		/*
-		 * A channel that was lost while it was looked at may be anywhere: the next call
-		 * starts anew.
-		 */
-		if (round || r == IPCI_LOOK_AGAIN || ipci_list_empty(&loop->hot))
-			return result;
+	for (uint32_t n = loop->n_hot; r == IPCI_LOOK_NOTHING && n && loop->n_hot; n--) {
+		r = ipci_look(IPCI_CONTAINER_OF(loop->hot.next, struct ipc_channel, hot_link),
+			      event, NULL, NULL);
+		if (r == IPCI_LOOK_NOTHING)
+			ipci_hot_pass(loop);
+		else if (r == IPCI_LOOK_AGAIN)
+			count_event(loop);
 	}
-}
-
-/* A busy loop's regard for everything that is not in memory. */
-static int look_around(struct ipc_loop *loop)
-{
-	if (++loop->n_looks < LOOKS_PER_CLOCK)
-		return 0;
-	loop->n_looks = 0;
-	if (ipci_now_ns() - loop->polled_ns < IPCI_POLL_NS)
-		return 0;
-	return ipci_loop_poll(loop, 0);
+	return r;
 }
 
 /* ── sleep ── */
-
-/*
- * Is there a WRITABLE to report? Exactly what report_writable() asks: else the loop neither reports
- * it nor sleeps.
- */
-static bool is_writable(struct ipc_channel *channel)
-{
-	if (channel->room_call || (!channel->room_wanted && !channel->call_wanted))
-		return false;
-	if (channel->call_wanted && !channel->free_calls)
-		return false;
-	return !channel->room_wanted ||
-	       ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0;
-}
-
-/*
- * May the channel's thread sleep? Called after arming: the last look at everything that could have
- * come.
- */
-static bool is_quiet(struct ipc_channel *channel)
-{
-	int room;
-
-	if (channel->wake_owed || channel->space_owed || channel->ends)
-		return false;
-	if ((ipci_state(channel->tx.peer) & 0xff) == IPCI_PHASE_CLOSED) {
-		channel->peer_closed = true;
-		ipci_channel_ends(channel);
-		return false;
-	}
-	if (channel->stalled) {
-		room = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
-		if (room != 0)
-			return false;
-	} else if (ipci_consumer_ready(&channel->inbox->rx)) {
-		return false;
-	}
-	if (channel->life & IPCI_LIFE_SHORT &&
-	    ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel)) != 0)
-		return false;
-	/* While a room is open, what waits for the ring waits for the program. */
-	if (!channel->room_call && ipci_outbox_waits(channel) &&
-	    ipci_producer_has_room(&channel->tx, OUTBOX_FRAME_MAX_BYTES) != 0)
-		return false;
-	return !is_writable(channel);
-}
-
-static uint32_t wants(const struct ipc_channel *channel, uint32_t frames, uint32_t space)
-{
-	bool for_space = channel->stalled || channel->room_wanted ||
-			 channel->life & IPCI_LIFE_SHORT || ipci_outbox_waits(channel);
-
-	return (channel->stalled ? 0 : frames) | (for_space ? space : 0);
-}
-
-/*
- * How the loop is to be woken for frames: by the peer's bell word where the poller awaits words,
- * else by the bell. The word is noted here, before arming.
- */
-static uint32_t await_frames(struct ipc_channel *channel)
-{
-	struct ipci_loop *poller = channel->loop->poller;
-
-	if (!channel->stalled && ipci_loop_has_words(poller) &&
-	    ipci_loop_await(poller, &channel->word_source, ipci_bell_frames(channel->tx.peer)) == 0)
-		return IPCI_WANT_FRAMES_FUTEX;
-	return IPCI_WANT_FRAMES_BELL;
-}
-
-/* Cold: armed in the kernel, out of the line. False if something came meanwhile. */
-static bool cool(struct ipc_channel *channel)
-{
-	uint32_t want;
-
-	ipci_channel_give_back(channel);
-	ipci_channel_ring_owed(channel);
-	/* Bells of an earlier sleep are spent before the next begins. */
-	if (channel->bell_named)
-		ipci_channel_bell_rang(channel, 0);
-	if (channel->lost)
-		return false;
-	want = wants(channel, await_frames(channel), IPCI_WANT_SPACE_BELL);
-	channel->bell_named = (want & (IPCI_WANT_FRAMES_BELL | IPCI_WANT_SPACE_BELL)) != 0;
-	ipci_channel_arm(channel, want);
-	if (!is_quiet(channel)) {
-		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
-		return false;
-	}
-	channel->hot = false;
-	ipci_list_remove(&channel->hot_link);
-	return true;
-}
-
-/* One membarrier for all of them. */
-static void get_drowsy(struct ipc_loop *loop)
-{
-	bool owes = false;
-
-	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next)
-		owes |= ipci_channel_get_drowsy(IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link));
-	if (owes)
-		ipci_loop_barrier(loop);
-}
-
-/* All hot channels to cold ones. False if one of them has something to look at. */
-static bool cool_all(struct ipc_loop *loop)
-{
-	get_drowsy(loop);
-	while (!ipci_list_empty(&loop->hot)) {
-		if (!cool(IPCI_CONTAINER_OF(loop->hot.next, struct ipc_channel, hot_link)))
-			return false;
-	}
-	return true;
-}
 
 static int sleep_in_kernel(struct ipc_loop *loop, uint64_t timeout_ns)
 {
 	int r;
 
-	if (has_ready(loop) || !cool_all(loop))
+	if (has_ready(loop) || !ipci_hot_cool_all(loop, timeout_ns > 0))
 		return timeout_ns == 0 ? ipci_loop_poll(loop, 0) : 0;
 	r = ipci_loop_set_deadline(loop->poller, ipci_timer_next_ns(loop));
 	if (r < 0)
@@ -317,7 +205,8 @@ static bool can_sleep_on_futex(const struct ipc_loop *loop)
 		const struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel,
 								      hot_link);
 
-		if (channel->stalled || wants(channel, 0, 1) || ++n > IPCI_FUTEX_WAITV_MAX)
+		if (channel->stalled || ipci_channel_wants(channel, 0, 1) ||
+		    ++n > IPCI_FUTEX_WAITV_MAX)
 			return false;
 		any = true;
 	}
@@ -341,7 +230,7 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		slice_ns = timer_ns;
 	if (!can_sleep_on_futex(loop))
 		return 0;
-	get_drowsy(loop);
+	ipci_hot_get_drowsy(loop);
 	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 		struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel, hot_link);
 
@@ -350,7 +239,7 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		words[n].expected = ipci_bell_frames(channel->tx.peer);
 		ipci_channel_arm(channel, IPCI_WANT_FRAMES_FUTEX);
 		words[n++].word = &channel->tx.peer->bell_frames;
-		quiet = quiet && is_quiet(channel);
+		quiet = quiet && ipci_channel_is_quiet(channel);
 	}
 	/* A loop that is posted to listens for that too. */
 	if (atomic_load_explicit(&loop->posted, memory_order_relaxed)) {
@@ -420,17 +309,13 @@ static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spi
 	}
 }
 
-static int wait_once(struct ipc_loop *loop, uint64_t started_ns, uint64_t deadline_ns)
+static int wait_once(struct ipc_loop *loop, uint64_t deadline_ns)
 {
-	uint64_t now_ns = ipci_now_ns();
-	uint64_t remaining_ns = ipci_remaining_ns(deadline_ns, now_ns);
-	int r;
+	uint64_t remaining_ns = ipci_remaining_ns(deadline_ns, ipci_now_ns());
 
 	if (loop->wait == IPC_WAIT_FUTEX && remaining_ns && sleep_on_futex(loop, remaining_ns))
 		return look_around(loop);
-	r = sleep_in_kernel(loop, remaining_ns);
-	ipci_spin_learn(&loop->spin, loop->polled_ns - started_ns);
-	return r;
+	return sleep_in_kernel(loop, remaining_ns);
 }
 
 /* The slow half of ipc_loop_next(): nothing was there at first sight. */
@@ -445,12 +330,13 @@ static int next_slowly(struct ipc_loop *loop, struct ipc_event *event, int64_t t
 		bool last = timeout_ns == 0 ||
 			    (deadline_ns != IPCI_NEVER && ipci_now_ns() >= deadline_ns);
 
-		r = look_for(loop, event, last ? 0 : ipci_spin_budget_ns(&loop->spin));
-		if (r == IPCI_LOOK_EVENT)
-			ipci_spin_learn(&loop->spin, ipci_now_ns() - started_ns);
+		r = look_for(loop, event, last ? 0 : ipci_hot_spin_ns(loop));
+		/* Its channel learns how long the wait was, sleep included. */
+		if (r == IPCI_LOOK_EVENT && timeout_ns && event->channel)
+			ipci_spin_learn(&event->channel->spin, ipci_now_ns() - started_ns);
 		if (r < 0 || r == IPCI_LOOK_EVENT)
 			return r < 0 ? r : 1;
-		r = wait_once(loop, started_ns, last ? 0 : deadline_ns);
+		r = wait_once(loop, last ? 0 : deadline_ns);
 		if (r < 0)
 			return r;
 		/* Armed, and nothing came: the host may sleep. */
@@ -483,25 +369,35 @@ static inline void be_patient(struct ipc_loop *loop)
 }
 
 /*
- * The first sight: the hot channels' commit words and little else, @n times over, for as long as a
- * peer that answers at once takes. IPCI_LOOK_EVENT; IPCI_LOOK_AGAIN there is something for look();
+ * The first sight: the hot channels' commit words and little else, as often as a peer that answers
+ * at once takes, or @once. IPCI_LOOK_EVENT; IPCI_LOOK_AGAIN there is something for look();
  * IPCI_LOOK_NOTHING.
  */
-static inline int glance(struct ipc_loop *loop, struct ipc_event *event, unsigned n)
+static inline int glance(struct ipc_loop *loop, struct ipc_event *event, bool once)
 {
-	if (n > 1)
+	const unsigned n = once ? 1 : loop->n_hot > 1 ? GLANCES / loop->n_hot + 1 : GLANCES;
+
+	if (!once)
 		be_patient(loop);
 	for (unsigned i = 0; i < n; i++) {
+		uint64_t aside = 0;
+
 		for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 			struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel,
 									hot_link);
 
-			if (ipci_consumer_ready(&channel->inbox->rx))
-				return l->next == &loop->hot &&
-						       (ipci_quick_request(channel, event) ||
-							ipci_quick_message(channel, event))
+			if (ipci_consumer_ready(&channel->inbox->rx)) {
+				/* Who has no frame, but something else, is not passed over. */
+				if (aside)
+					return IPCI_LOOK_AGAIN;
+				if (l != loop->hot.next)
+					ipci_hot_put_first(loop, channel);
+				return ipci_quick_request(channel, event) ||
+						       ipci_quick_message(channel, event)
 					       ? IPCI_LOOK_EVENT
 					       : IPCI_LOOK_AGAIN;
+			}
+			aside |= channel->aside;
 			if (i == GLANCES_BEFORE_REST)
 				ipci_channel_rest(channel);
 		}
@@ -520,10 +416,10 @@ IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t ti
 	if (ipci_forked(loop))
 		return -ECHILD;
 	ipci_turn_begin(loop);
-	(void)look_around(loop);
+	count_event(loop);
 	r = IPCI_LOOK_AGAIN;
 	if (!has_ready(loop))
-		r = glance(loop, event, timeout_ns && loop->spin.max_ns ? GLANCES : 1);
+		r = glance(loop, event, !timeout_ns || !loop->spin_max_ns);
 	if (__builtin_expect(r == IPCI_LOOK_EVENT, 1))
 		return 1;
 	r = look(loop, event);

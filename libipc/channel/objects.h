@@ -44,16 +44,23 @@
 /* This side's ring shall, or should, lie in huge pages. */
 #define IPCI_OWN_HUGE_PAGES (uint32_t)(IPC_HUGE_PAGES | IPC_PREFER_HUGE_PAGES)
 #define IPCI_PAGES_FLAGS (IPCI_OWN_HUGE_PAGES | (uint32_t)IPC_ALLOW_HUGE_PAGES)
-	#define IPCI_REST_BYTES 2048u /* given back and not told: told in an idle moment */
-	#define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
+#define IPCI_REST_BYTES 2048u	  /* given back and not told: told in an idle moment */
+#define IPCI_PADDING_MAX_RINGS 2u /* of padding without a frame between */
+
+/*
+ * Fair between channels: events of one in a row, and how many before the kernel is asked for cold
+ * ones: these, or IPCI_TURN_EVENTS for each hot channel, whichever is more.
+ */
+#define IPCI_TURN_EVENTS 32u
+#define IPCI_ROUND_EVENTS 1024u
 
 /* What a peer may make this side do in a millisecond. */
 #define IPCI_WAKES_PER_MS 256u	      /* wake system calls, a channel; others are put off */
 #define IPCI_AWAKENINGS_PER_MS 4u     /* membarriers to come, a loop; one of them a channel */
 #define IPCI_AWAKE_AFTER_FRAMES 1024u /* received without a sleep: what one membarrier costs */
 
-	static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
-		      "frames held in place are larger than these");
+static_assert(IPC_SNAPSHOT_MAX_BYTES >= IPCI_RING_NEVER_HELD_BYTES,
+	      "frames held in place are larger than these");
 
 /* Private memory for a payload that was copied out of a ring. */
 struct ipci_snapshot {
@@ -213,10 +220,12 @@ struct ipc_channel {
 	/* of padding without a frame between: how much, and after which frame */
 	uint64_t padding_bytes, padding_n_frames;
 
-	struct ipci_list link;	   /* in loop->channels */
-	struct ipci_list hot_link; /* in loop->hot */
-	struct ipci_list owing;	   /* in loop->owing */
-	struct ipci_list ready;	   /* in loop->ready_channels */
+	struct ipci_list link;		 /* in loop->channels */
+	struct ipci_list hot_link;	 /* in loop->hot */
+	struct ipci_list tended;	 /* in loop->tended */
+	uint64_t tended_tail, tended_ns; /* how far it had received, and when */
+	struct ipci_list owing;		 /* in loop->owing */
+	struct ipci_list ready;		 /* in loop->ready_channels */
 };
 
 struct ipc_server {
@@ -254,7 +263,6 @@ struct ipc_loop {
 	uint64_t features; /* IPCI_FEATURE_…: what this side can do */
 	struct ipci_budget awakenings;
 	uint64_t spin_max_ns;
-	struct ipci_spin spin;
 
 	/* the turn: what the last receive lent out */
 	uint64_t turn;
@@ -281,15 +289,19 @@ struct ipc_loop {
 	bool collecting;	  /* wakes are collected just now */
 	struct ipci_list owing;	  /* channels with wake_owed, since IPC_MORE */
 	struct ipci_list put_off; /* channels whose wakes were beyond their budget */
-	struct ipci_list hot;
+	struct ipci_list hot;	  /* a line: see hot.c */
+	struct ipci_list tended;  /* the same channels, by when they were asked last */
+	uint32_t n_hot;
+	uint32_t turn_events; /* what the first may still have in a row */
+	uint32_t clock_at;    /* of n_served: when the clock is looked at */
+	uint32_t n_served;    /* frames since the kernel was asked, whole turns */
 	struct ipci_list channels;
 	struct ipci_list servers;
 	struct ipci_list watches;
 	struct ipci_list ready_calls;
 	struct ipci_list ready_channels;
 	unsigned n_rare_ready; /* watched descriptors, and drained servers */
-	uint32_t n_looks;      /* since the clock was last read */
-	uint64_t polled_ns;
+	uint64_t polled_ns, tended_ns;
 
 	struct ipc_call **timers; /* binary heap by deadline */
 	uint32_t n_timers, n_timers_max;
@@ -452,6 +464,7 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 		       const char *text);
 void ipci_channel_free_if_idle(struct ipc_channel *channel);
 void ipci_channel_set_hot(struct ipc_channel *channel);
+void ipci_channel_set_cold(struct ipc_channel *channel);
 void ipci_channel_owe_wake(struct ipc_channel *channel);
 void ipci_channel_ring(struct ipc_channel *channel, uint32_t how);
 void ipci_channel_ring_owed(struct ipc_channel *channel); /* before this side sleeps */

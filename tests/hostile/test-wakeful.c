@@ -336,6 +336,38 @@ Test(wakeful, a_client_without_membarrier_is_fenced_for, .timeout = 60)
 	stop();
 }
 
+/* ── cooling ── */
+
+/* One of many that are silent costs nothing while another one is busy. */
+Test(wakeful, a_client_that_is_silent_is_armed_for_while_another_is_busy, .timeout = 60)
+{
+	uint64_t limit_ns = now_ns() + PATIENCE_NS;
+	struct raw_frame frame;
+
+	start_client();
+	(void)peer_request(&peer, 0, ECHO, 20);
+	PUMP_UNTIL(&pair, peer_take(&peer, &frame));
+	while (atomic_load(&other_control(&peer)->waiting) & IPCI_WANT_FRAMES) {
+		(void)peer_request(&peer, 0, ECHO, 20);
+		pair_turn(&pair, 0);
+		(void)peer_take(&peer, &frame);
+	}
+	while (!(atomic_load(&other_control(&peer)->waiting) & IPCI_WANT_FRAMES)) {
+		struct ipc_event event;
+
+		cr_assert_lt(now_ns(), limit_ns, "a silent channel stays hot");
+		(void)send_call(pair.channel, ECHO, 20, 1, NULL);
+		cr_assert_eq(ipc_loop_next(pair.server.loop, &event, -1), 1);
+		if (event.kind == IPC_EVENT_REQUEST)
+			answer_echo(&pair, &event);
+		cr_assert_eq(ipc_loop_next(pair.client.loop, &event, -1), 1);
+	}
+	/* And it is heard again. */
+	(void)peer_request(&peer, 0, ECHO, 20);
+	PUMP_UNTIL(&pair, peer_take(&peer, &frame));
+	stop();
+}
+
 /* ── padding ── */
 
 static atomic_bool ended;
