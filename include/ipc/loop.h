@@ -90,8 +90,8 @@ IPC_PUBLIC int ipc_loop_fd(ipc_loop *loop);
  *
  * Return: 1 an event; 0 none, and the loop is armed: ipc_loop_fd() becomes readable when there is
  *         one;
- *         -EINTR a signal came first, or, once, an io_uring was given up for epoll; -ECHILD after
- *         fork(); -ENOMEM.
+ *         -EINTR a signal came first, or, hardly ever, the end of an io_uring that the kernel
+ *         refused and that was given up for epoll; -ECHILD after fork(); -ENOMEM.
  */
 IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t timeout_ns);
 

@@ -45,6 +45,7 @@ struct ipci_loop {
 	int fd;		   /* the backend's, pollable */
 	int host_fd;	   /* what a host was given in its place, or -EBADF: an epoll around it */
 	bool any;	   /* the backend may still change for the better */
+	uint64_t ended_ns; /* when a ring was given up; 0: never */
 	bool stranded;	   /* words were awaited when it changed: they are reported, see loop.c */
 	unsigned n_sleeps; /* until that is decided */
 	bool forked;	   /* this is a child's copy */

@@ -11,7 +11,7 @@
  * event makes the call it sleeps in return EINTR, if it is one that never restarts, like the
  * epoll_wait() of a host; so does the end of a ring, once. No program without signal handlers
  * expects that. So a loop that may choose starts on epoll, and goes over to io_uring when it has
- * seen that it is here that the program sleeps.
+ * seen that it is here that the program sleeps. Waits here make good for the end of a ring.
  *
  * A ring may be refused after it was made: a filter was installed, memory or the kernel's patience
  * ran out. Then the loop becomes epoll at its next wait, and stays that. A host that was given the
@@ -37,6 +37,9 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "futex.h"
+
+/* For so long after its end a ring's last work may interrupt a wait. */
+#define RING_ENDS_NS (200 * IPCI_NS_PER_MS)
 
 /* Setting up sleeps a few times also where a host takes over afterwards. */
 #define SLEEPS_ALONE 16u
@@ -205,6 +208,8 @@ static int become(struct ipci_loop *loop, const struct ipci_backend *backend)
 	}
 	(void)host_control(loop, EPOLL_CTL_DEL, before.fd);
 	before.backend->close(&before);
+	if (before.backend == &ipci_backend_uring)
+		loop->ended_ns = ipci_now_ns();
 	/* Before a host sleeps, what is to be reported must show in its fd. */
 	if (loop->stranded)
 		(void)set_timer(loop, 0);
@@ -384,6 +389,15 @@ static int report_stranded(struct ipci_loop *loop, struct ipci_ready *ready, uns
 	return (int)n;
 }
 
+/*
+ * The kernel cleans up behind a ring on the thread that used it, and that interrupts what the thread
+ * sleeps in like a signal would. A signal that comes just then is answered by its handler alone.
+ */
+static bool is_echo(const struct ipci_loop *loop, int error)
+{
+	return error == -EINTR && loop->ended_ns && ipci_now_ns() - loop->ended_ns < RING_ENDS_NS;
+}
+
 /* One wait of the backend, whichever it comes to be. */
 static int wait_once(struct ipci_loop *loop, struct ipci_ready *ready, unsigned n_ready,
 		     uint64_t until_ns)
@@ -405,7 +419,7 @@ static int wait_once(struct ipci_loop *loop, struct ipci_ready *ready, unsigned 
 		if (!loop->backend->wake)
 			ipci_wakes_send(loop);
 		r = loop->backend->wait(loop, ready, n_ready, until_ns);
-	} while (r < 0 && fall_back(loop, r));
+	} while (r < 0 && (is_echo(loop, r) || fall_back(loop, r)));
 	return r;
 }
 
