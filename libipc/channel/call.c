@@ -331,6 +331,7 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
 /* Extensions in their fixed order, before the payload. */
 static void write_ext(const struct ipc_call *call, uint8_t *ext)
 {
+	IPCI_CRASH_POINT(EXTENSION);
 	if (call->deadline_ns != IPCI_NEVER) {
 		uint64_t words[2] = {ipci_remaining_ns(call->deadline_ns, ipci_now_ns()), 0};
 

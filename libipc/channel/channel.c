@@ -46,6 +46,7 @@ static void write_identity(struct ipci_half *own, uint64_t features)
 {
 	struct ipci_control *control = (struct ipci_control *)(void *)own->base;
 
+	IPCI_CRASH_POINT(IDENTITY);
 	control->magic = IPCI_LAYOUT_MAGIC;
 	control->version = IPCI_LAYOUT_VERSION;
 	control->ring_offset = own->ring_offset;

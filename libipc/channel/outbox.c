@@ -34,6 +34,7 @@ static int send_end(struct ipc_channel *channel, struct ipc_call *call)
 	r = ipci_producer_reserve(&channel->tx, 0, size_bytes, &room);
 	if (r < 0)
 		return r == -EAGAIN ? 0 : r;
+	IPCI_CRASH_POINT(TEXT);
 	if (size_bytes)
 		memcpy(room, call->text, size_bytes);
 	ipci_producer_commit(&channel->tx, call->status ? IPCI_KIND_ERROR : IPCI_KIND_END,

@@ -266,6 +266,7 @@ static int send_credit(struct ipc_call *call)
 			ipci_window_bytes(channel->inbox->rx.ring_bytes);
 	stream->granted_bytes = granted_bytes;
 	stream->owes_credit = false;
+	IPCI_CRASH_POINT(CREDIT);
 	memcpy(room, &granted_bytes, sizeof(granted_bytes));
 	ipci_producer_commit(&channel->tx, IPCI_KIND_CREDIT, 0, call->id, sizeof(granted_bytes));
 	return 0;

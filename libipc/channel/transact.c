@@ -28,6 +28,9 @@ static bool no_frames(struct ipc_channel *channel)
 {
 	if (ipci_consumer_ready(&channel->inbox->rx))
 		return false;
+	/* Found at the end of an earlier sleep, ahead of the frames that were still there. */
+	if (channel->hung_up || channel->closed_by_broker)
+		return false;
 	if ((ipci_state(channel->tx.peer) & 0xff) != IPCI_PHASE_CLOSED)
 		return true;
 	channel->peer_closed = true;
@@ -94,6 +97,9 @@ static int wait_for_frames(struct ipc_channel *channel, uint64_t deadline_ns)
 		ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
 		return 0;
 	}
+	/* Who spun for long has heard nothing of a hang-up either. */
+	if (spin_ns >= IPCI_NS_PER_MS && ipci_channel_check_alive(channel))
+		return 0;
 	r = sleep_for_frames(channel, deadline_ns);
 	if (spin_ns)
 		ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
@@ -370,6 +376,9 @@ int ipci_block_for_room(struct ipc_channel *channel, struct ipc_call *stream, ui
 		r = ipci_look(channel, NULL, NULL, NULL);
 		if (r < 0)
 			return r;
+		/* Lost: there is nothing to wait for, and nothing to look at. */
+		if (!channel->inbox)
+			continue;
 		if (must_receive(channel, stream, frame_bytes)) {
 			if (stream)
 				stream->stream->wanted_bytes = frame_bytes;

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "crash-point.h"
 #include "edges.h"
 #include "layout.h"
 
@@ -156,7 +157,9 @@ static inline bool ipci_consumer_publish(struct ipci_consumer *c)
 	 * SPACE release: our reads of the room happen-before the word. Pairs with
 	 * ipci_producer_refresh().
 	 */
+	IPCI_CRASH_POINT(CONSUMED);
 	atomic_store_explicit(&c->own->consumed, given_back, IPCI_SPACE_RELEASE);
+	IPCI_CRASH_POINT(GIVEN_BACK);
 	c->published = given_back;
 	return true;
 }

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "crash-point.h"
 #include "edges.h"
 #include "layout.h"
 
@@ -116,17 +117,23 @@ static inline void ipci_producer_push(struct ipci_producer *p, uint32_t kind, ui
 	/*
 	 * The next place to look at says "nothing yet". Relaxed: FRAME's release below orders it.
 	 */
-	if (p->blank != p->head + bytes)
+	if (p->blank != p->head + bytes) {
+		IPCI_CRASH_POINT(NEXT);
 		atomic_store_explicit(&ipci_producer_frame(p, p->head + bytes)->commit, 0,
 				      memory_order_relaxed);
+	}
+	IPCI_CRASH_POINT(HEADER);
 	frame->kind = (uint16_t)kind;
 	frame->method = (uint16_t)method;
+	IPCI_CRASH_POINT(CALL_ID);
 	frame->call_id = call_id;
 	/*
 	 * FRAME release: header, extensions and payload happen-before the commit word. Pairs with
 	 * ipci_consumer_peek().
 	 */
+	IPCI_CRASH_POINT(COMMIT);
 	atomic_store_explicit(&frame->commit, commit, IPCI_FRAME_RELEASE);
+	IPCI_CRASH_POINT(COMMITTED);
 	p->head += bytes;
 }
 
@@ -195,6 +202,7 @@ static inline void ipci_producer_blank_ahead(struct ipci_producer *p, uint64_t b
 	if (ipci_producer_free_bytes(p) < bytes)
 		return;
 	p->blank = p->head + bytes;
+	IPCI_CRASH_POINT(AHEAD);
 	/* Relaxed: FRAME's release orders it before the next commit. */
 	atomic_store_explicit(&ipci_producer_frame(p, p->blank)->commit, 0, memory_order_relaxed);
 }
@@ -211,6 +219,7 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 	const uint64_t bytes = ipci_line_up(used);
 
 	assert(bytes <= p->reserved);
+	IPCI_CRASH_POINT(TAIL);
 	ipci_zero_tail((uint8_t *)ipci_producer_frame(p, p->head) + used, (uint32_t)(bytes - used));
 	ipci_producer_push(p, kind, method, call_id, (uint32_t)payload_bytes + 1, bytes);
 	p->reserved = 0;
@@ -228,6 +237,7 @@ static inline void ipci_producer_expire(const struct ipci_producer *p, uint64_t 
 {
 	if (position < p->peer_consumed)
 		return;
+	IPCI_CRASH_POINT(EXPIRE);
 	atomic_store_explicit((_Atomic uint64_t *)(void *)(ipci_producer_frame(p, position) + 1), 0,
 			      memory_order_relaxed);
 }
@@ -238,6 +248,7 @@ static inline void ipci_producer_expire(const struct ipci_producer *p, uint64_t 
  */
 static inline void ipci_producer_publish_produced(struct ipci_producer *p)
 {
+	IPCI_CRASH_POINT(PRODUCED);
 	atomic_store_explicit(&p->own->produced, p->head, memory_order_relaxed);
 	atomic_store_explicit(&p->own->oldest_valid, p->peer_consumed, memory_order_relaxed);
 }

@@ -23,6 +23,7 @@ void ipci_producer_init(struct ipci_producer *p, uint8_t *own, const uint8_t *pe
 		.ring_bytes = ring_bytes,
 		.blank = IPCI_NOT_BLANK,
 	};
+	IPCI_CRASH_POINT(FIRST);
 	/* Relaxed: the peer learns of the half from the broker, later. */
 	atomic_store_explicit(&ipci_producer_frame(p, 0)->commit, 0, memory_order_relaxed);
 }

@@ -61,6 +61,7 @@ static inline void ipci_sleep_stay_awake(struct ipci_sleep *sleep, struct ipci_c
 	if (sleep->armed || sleep->awake)
 		return;
 	sleep->awake = true;
+	IPCI_CRASH_POINT(AWAKE);
 	atomic_store_explicit(&own->waiting, IPCI_AWAKE, memory_order_relaxed);
 }
 
@@ -73,6 +74,7 @@ static inline bool ipci_sleep_get_drowsy(struct ipci_sleep *sleep, struct ipci_c
 	if (!sleep->awake)
 		return false;
 	sleep->awake = false;
+	IPCI_CRASH_POINT(DROWSY);
 	/* Relaxed: the membarrier orders it. The owner is the sole writer. */
 	atomic_store_explicit(&own->waiting, 0, memory_order_relaxed);
 	return ipci_awake_owes_barrier();
@@ -87,11 +89,13 @@ static inline void ipci_sleep_arm(struct ipci_sleep *sleep, struct ipci_control 
 	assert(!sleep->awake);
 	sleep->epoch++;
 	sleep->armed = true;
+	IPCI_CRASH_POINT(ARM);
 	/*
 	 * Relaxed: the fence orders it against the looks that follow. The owner is the sole writer.
 	 */
 	atomic_store_explicit(&own->waiting, sleep->epoch << IPCI_WANT_BITS | want,
 			      memory_order_relaxed);
+	IPCI_CRASH_POINT(ARMED);
 	ipci_sleep_fence();
 }
 
@@ -103,6 +107,7 @@ static inline void ipci_sleep_disarm(struct ipci_sleep *sleep, struct ipci_contr
 	if (!sleep->armed)
 		return;
 	sleep->armed = false;
+	IPCI_CRASH_POINT(DISARM);
 	atomic_store_explicit(&own->waiting, 0, memory_order_relaxed);
 }
 
@@ -118,7 +123,9 @@ static inline uint32_t ipci_bell_frames(const struct ipci_control *peer)
 /* BELL release: pairs with ipci_bell_frames() and the futex's own load of the word. */
 static inline void ipci_bell_bump(_Atomic uint32_t *word)
 {
+	IPCI_CRASH_POINT(BELL);
 	atomic_fetch_add_explicit(word, 1, IPCI_BELL_RELEASE);
+	IPCI_CRASH_POINT(RUNG);
 }
 
 /* Does the peer say that it is awake? Relaxed: it is taken at its word, whenever that was. */
@@ -174,8 +181,10 @@ static inline uint32_t ipci_wake_space(struct ipci_producer *p)
 static inline void ipci_state_set(struct ipci_control *own, enum ipci_phase phase,
 				  enum ipci_reason reason)
 {
+	IPCI_CRASH_POINT(STATE);
 	atomic_store_explicit(&own->state, (uint32_t)phase | (uint32_t)reason << 8,
 			      IPCI_STATE_RELEASE);
+	IPCI_CRASH_POINT(CLOSED);
 }
 
 /* STATE acquire: frames committed before the state was set are seen after this. */
