@@ -12,6 +12,8 @@
 
 #include "bell.h"
 
+uint64_t peer_claims;
+
 /* ── the control protocol ── */
 
 static _Alignas(16) uint8_t in[IPCI_PACKET_MAX_BYTES], out[IPCI_PACKET_MAX_BYTES];
@@ -131,6 +133,7 @@ void peer_ask_with(const struct peer *peer, int half, uint64_t ring_bytes, uint6
 	ipc_broker_Open_set_timeout_ns(&open, timeout_ns);
 	ipc_broker_Open_set_ring_bytes(&open, ring_bytes);
 	ipc_broker_Open_set_layout(&open, IPCI_LAYOUT_VERSION);
+	ipc_broker_Open_set_features(&open, peer_claims);
 	v = ipc_broker_Open_new_methods(&open, 3);
 	for (unsigned i = 0; i < 3; i++) {
 		ipc_broker_Method_w method = ipc_broker_Method_new_at(&v, i);
@@ -202,6 +205,7 @@ void peer_accept_with(struct peer *peer, int half)
 	accept = ipc_broker_Message_new_accept(&m);
 	ipc_broker_Accept_set_ring_bytes(&accept, RING);
 	ipc_broker_Accept_set_layout(&accept, IPCI_LAYOUT_VERSION);
+	ipc_broker_Accept_set_features(&accept, peer_claims);
 	ipc_broker_Accept_set_max_calls(&accept, 16);
 	send_out(peer->socket, &half, 1);
 }

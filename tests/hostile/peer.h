@@ -28,6 +28,9 @@ struct peer {
 	uint32_t max_calls;
 };
 
+/* What peers say of themselves when they open or accept: feature words. 0, unless a test says more. */
+extern uint64_t peer_claims;
+
 /* ── the control protocol ── */
 
 void peer_connect(struct peer *peer, const char *path);
