@@ -84,7 +84,7 @@ static void check_labels(struct findings *findings)
 
 void check_limits(struct findings *findings)
 {
-	findings->n_cpus = ipci_spin_cpus();
+	findings->n_cpus = ipci_spin_cpus("");
 	if (findings->n_cpus > 1)
 		findings_add(findings, "cpus", FINDING_OK, NULL,
 			     "%u to run on: a wait spins before it sleeps", findings->n_cpus);

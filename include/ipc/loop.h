@@ -39,7 +39,12 @@ struct ipc_loop_opts {
 	uint32_t wait;	    /* enum ipc_wait; the environment's IPC_WAIT applies where this is 0 */
 	const char *broker; /* the broker's socket; NULL: $IPC_BROKER, else /run/ipc/broker.sock */
 	const char *token;  /* NULL; reserved for capability tokens */
-	uint64_t spin_ns;   /* longest spin before a sleep; 0: adaptive, up to 50 us */
+	/*
+	 * longest spin before a sleep; 0: adaptive, up to 50 us. None with a single CPU, by
+	 * affinity, cpuset or CPU quota, when the loop is made; IPC_WAIT_SPIN overrides all but a
+	 * quota below one CPU
+	 */
+	uint64_t spin_ns;
 };
 
 /**

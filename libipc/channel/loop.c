@@ -9,6 +9,7 @@
 #include "control.h"
 #include "membarrier.h"
 #include "post.h"
+#include "quota.h"
 #include "turn.h"
 
 /* The last failed ipc_loop_new() of this thread, which left no loop to ask. */
@@ -142,10 +143,13 @@ static int choose_wait(struct ipc_loop *loop, const struct ipc_loop_opts *opts)
 		loop->spin_max_ns = IPCI_RECHECK_NS;
 	/*
 	 * With one CPU, spinning only keeps the other side from running. A thread that is pinned to
-	 * one of several may have its peer on another: who knows so says IPC_WAIT_SPIN.
+	 * one of several may have its peer on another: who knows so says IPC_WAIT_SPIN. Less than a
+	 * CPU's time is spun away before its period ends, and then the whole group stands still.
 	 */
-	n_cpus = loop->wait == IPC_WAIT_SPIN ? sysconf(_SC_NPROCESSORS_ONLN)
-					     : (long)ipci_spin_cpus();
+	if (loop->wait == IPC_WAIT_SPIN)
+		n_cpus = ipci_cpu_quota("") > 0 ? sysconf(_SC_NPROCESSORS_ONLN) : 0;
+	else
+		n_cpus = ipci_spin_cpus("");
 	if (loop->wait == IPC_WAIT_FUTEX || n_cpus < 2)
 		loop->spin_max_ns = 0;
 	return 0;

@@ -122,7 +122,10 @@ static inline void ipci_spin_yield(uint64_t spun_ns)
 		(void)sched_yield();
 }
 
-/* CPUs that this thread may run on; spinning with one CPU keeps the awaited from running. */
-unsigned ipci_spin_cpus(void);
+/*
+ * CPUs that this thread may run on and that its control groups leave time for, at least 1: with one
+ * a spin keeps the awaited from running. @root as in ipci_cpu_quota().
+ */
+unsigned ipci_spin_cpus(const char *root);
 
 #endif

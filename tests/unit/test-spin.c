@@ -105,7 +105,7 @@ Test(spin, stays_between_the_floor_and_the_longest, .timeout = 5)
 
 Test(spin, counts_the_cpus_that_the_thread_may_use, .timeout = 5)
 {
-	unsigned n = ipci_spin_cpus();
+	unsigned n = ipci_spin_cpus("/nonexistent");
 	cpu_set_t all, one;
 
 	cr_assert_geq(n, 1);
@@ -118,7 +118,7 @@ Test(spin, counts_the_cpus_that_the_thread_may_use, .timeout = 5)
 		}
 	}
 	cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
-	cr_assert_eq(ipci_spin_cpus(), 1);
+	cr_assert_eq(ipci_spin_cpus("/nonexistent"), 1);
 }
 
 /* ── patience ── */
