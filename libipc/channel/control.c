@@ -11,7 +11,8 @@
 #include "dispose.h"
 
 #define DEFAULT_BROKER "/run/ipc/broker.sock"
-#define PACKETS_PER_TURN 64u
+#define PACKETS_PER_TURN                                                                           \
+	16u /* an offer costs some 100 us, and the channels wait: then it is their turn */
 
 /* ── sending ── */
 
