@@ -139,6 +139,42 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
 IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags);
 
 /**
+ * ipc_reserve_batch() - borrow room for several items of a call at once
+ * @call:      as for ipc_reserve()
+ * @max_bytes: payload room wanted for each, as for an item
+ * @n:         how many are wanted, 1..IPC_BATCH_MAX
+ * @flags:     0, or IPC_BLOCK to wait for room and credit for one, under the call's deadline
+ * @rooms:     @n of them; as many as are returned are filled, in the order in which they will arrive
+ *
+ * Ownership: the ring keeps the rooms; they are handed back together, exactly once, with
+ *            ipc_commit_batch() or ipc_abort().
+ * Threads:   the loop's. Blocks as ipc_reserve() does.
+ *
+ * Return: how many rooms were opened, at least 1: as many as there is room and credit for now;
+ *         -EAGAIN, -EBUSY, -EMSGSIZE, -ECANCELED, -EINVAL, -ETIMEDOUT, -ENOMEM, -EPROTO, -EPIPE,
+ *         -EACCES, -ECHILD as in ipc_reserve().
+ */
+IPC_PUBLIC int ipc_reserve_batch(ipc_call *call, size_t max_bytes, uint32_t n, uint32_t flags,
+				 struct ipc_room *rooms);
+
+/**
+ * ipc_commit_batch() - publish open rooms as items, all at once
+ * @call:        the call that the rooms were reserved for
+ * @sizes_bytes: payload bytes written into each
+ * @n:           how many rooms are published, the first ones; the others are given back
+ * @flags:       as for ipc_commit(); with IPC_LAST the last of them is this side's last message
+ *
+ * Costs one release, one fence and one look at whether the peer sleeps, however many there are.
+ * What an item leaves free of its room is padding: sizes that differ much waste the ring.
+ * Threads: the loop's. Does not block. One system call if the peer sleeps, none if not.
+ *
+ * Return: 0; -EINVAL, the rooms stay open: more than were opened, or larger; -EPROTO, -EPIPE,
+ *         -EACCES as in ipc_reserve(); -ECHILD.
+ */
+IPC_PUBLIC int ipc_commit_batch(ipc_call *call, const size_t *sizes_bytes, uint32_t n,
+				uint32_t flags);
+
+/**
  * ipc_abort() - give the open room back unpublished
  * @call: the call that the room was reserved for; one that was begun and never committed ends with
  *        it

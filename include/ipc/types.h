@@ -47,6 +47,9 @@ enum {
 	IPC_ALLOW_HUGE_PAGES = 1 << 6,
 };
 
+/* Of ipc_reserve_batch(): rooms at once. */
+#define IPC_BATCH_MAX 4096
+
 /* A timeout that never passes; 0 means the default of the call in question. */
 #define IPC_FOREVER UINT64_MAX
 

@@ -375,7 +375,7 @@ int ipci_call_send(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 		ipci_producer_commit(&channel->tx, IPCI_KIND_REPLY, 0, call->id, size_bytes);
 	else
 		commit_request(call, size_bytes);
-	ipci_room_committed(channel, flags);
+	ipci_room_committed(call, flags);
 	return 0;
 }
 
@@ -513,6 +513,8 @@ void ipci_call_end(struct ipc_call *call, int status, enum ipc_fate fate, const 
 	ipci_timer_remove(call);
 	call->status = (int16_t)status;
 	call->fate = (uint8_t)fate;
+	if (call->stream)
+		call->stream->limit_bytes = 0;
 	free(call->text);
 	call->text = text && *text ? strndup(text, IPCI_ERROR_TEXT_MAX) : NULL;
 	ipci_call_ready(call);
@@ -545,7 +547,7 @@ void ipci_call_give_up(struct ipc_call *call, int status, const char *text)
 	ipci_call_end(call, status, IPC_FATE_UNKNOWN, text);
 	call->expired = true;
 	if (call->stream)
-		call->stream->drops = true;
+		ipci_stream_drop(call->stream);
 	ipci_outbox_add(call);
 }
 

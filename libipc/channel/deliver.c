@@ -198,6 +198,8 @@ static int take_request(struct ipc_channel *channel, const struct ipci_view *vie
 	r = check_request(channel, view);
 	if (r != 0)
 		return r;
+	/* Nothing is left in the ring for want of room where the program waits inside a call. */
+	channel->stalled = false;
 	if (event) {
 		r = ipci_producer_has_room(&channel->tx, ipci_channel_reply_bytes(channel));
 		if (r < 0)
@@ -351,6 +353,7 @@ static int park_reply(struct ipc_call *call, const struct ipci_view *view)
 	}
 	ipci_timer_remove(call);
 	call->stream->has_last = true;
+	call->stream->limit_bytes = 0;
 	ipci_call_ready(call);
 	return IPCI_LOOK_AGAIN;
 }
@@ -440,7 +443,7 @@ static int take_late(struct ipc_call *call, const struct ipci_view *view)
 	if (view->kind == IPCI_KIND_ITEM) {
 		if (!ipci_stream_of(call))
 			return -ENOMEM;
-		call->stream->drops = true;
+		ipci_stream_drop(call->stream);
 		return ipci_take_item(call, view, NULL, NULL, NULL);
 	}
 	(void)ipci_skip(call->channel, view);
@@ -490,23 +493,33 @@ static int take_at_client(struct ipc_channel *channel, const struct ipci_view *v
 
 /* ── both ── */
 
+int ipci_channel_is_writable(struct ipc_channel *channel)
+{
+	int call = channel->call_wanted && channel->free_calls ? IPCI_WRITABLE_CALL : 0;
+	int room = 0;
+
+	/* An open room holds it back. */
+	if (channel->room_call)
+		return 0;
+	if (channel->room_wanted)
+		room = ipci_producer_has_room(&channel->tx, channel->room_wanted);
+	return room < 0 ? room : call | (room ? IPCI_WRITABLE_ROOM : 0);
+}
+
 static int report_writable(struct ipc_channel *channel, struct ipc_event *event)
 {
-	int r = 1;
+	int r = event ? ipci_channel_is_writable(channel) : 0;
 
-	if (!event || (!channel->room_wanted && !channel->call_wanted))
-		return IPCI_LOOK_NOTHING;
-	if (channel->call_wanted && !channel->free_calls)
-		return IPCI_LOOK_NOTHING;
-	if (channel->room_wanted)
-		r = ipci_producer_has_room(&channel->tx, channel->room_wanted);
 	if (r < 0)
 		return ipci_poison(channel, "the peer's `consumed` is impossible");
-	if (r == 0 || channel->room_call)
+	if (r == 0)
 		return IPCI_LOOK_NOTHING;
-	channel->room_wanted = 0;
-	channel->room_short = false;
-	channel->call_wanted = false;
+	if (r & IPCI_WRITABLE_ROOM) {
+		channel->room_wanted = 0;
+		channel->room_short = false;
+	}
+	if (r & IPCI_WRITABLE_CALL)
+		channel->call_wanted = false;
 	*event = (struct ipc_event){
 		.kind = IPC_EVENT_WRITABLE,
 		.server = channel->server,

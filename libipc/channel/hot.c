@@ -120,20 +120,6 @@ uint64_t ipci_hot_spin_ns(const struct ipc_loop *loop)
 /* ── cooling ── */
 
 /*
- * Is there a WRITABLE to report? Exactly what report_writable() asks: else the loop neither reports
- * it nor sleeps.
- */
-static bool is_writable(struct ipc_channel *channel)
-{
-	if (channel->room_call || (!channel->room_wanted && !channel->call_wanted))
-		return false;
-	if (channel->call_wanted && !channel->free_calls)
-		return false;
-	return !channel->room_wanted ||
-	       ipci_producer_has_room(&channel->tx, channel->room_wanted) != 0;
-}
-
-/*
  * May the channel's thread sleep? Called after arming: the last look at everything that could have
  * come.
  */
@@ -162,7 +148,7 @@ bool ipci_channel_is_quiet(struct ipc_channel *channel)
 	if (!channel->room_call && ipci_outbox_waits(channel) &&
 	    ipci_producer_has_room(&channel->tx, OUTBOX_FRAME_MAX_BYTES) != 0)
 		return false;
-	return !is_writable(channel);
+	return ipci_channel_is_writable(channel) == 0;
 }
 
 uint32_t ipci_channel_wants(const struct ipc_channel *channel, uint32_t frames, uint32_t space)

@@ -561,16 +561,21 @@ static inline void ipci_channel_wake_space(struct ipc_channel *channel)
 }
 
 /* The open room was committed: the peer is woken, unless @flags has IPC_MORE. */
-static inline void ipci_room_committed(struct ipc_channel *channel, uint32_t flags)
+static inline void ipci_room_committed(struct ipc_call *call, uint32_t flags)
 {
+	struct ipc_channel *channel = call->channel;
+
 	channel->room_call = NULL;
 	if (flags & IPC_MORE)
 		ipci_channel_owe_wake(channel);
 	else
 		ipci_channel_wake(channel);
-	/* What had to wait for the room to close. */
-	if (__builtin_expect(ipci_outbox_waits(channel), 0))
+	/* What had to wait for the room to close; but nothing follows a server's last. */
+	if (__builtin_expect(ipci_outbox_waits(channel), 0)) {
+		if (channel->at_server && flags & IPC_LAST)
+			ipci_list_remove(&call->outbox);
 		(void)ipci_outbox_flush(channel);
+	}
 }
 
 /* deliver.c */
@@ -588,6 +593,13 @@ enum ipci_look {
  */
 int ipci_look(struct ipc_channel *channel, struct ipc_event *event, struct ipc_call *want,
 	      struct ipc_msg *msg);
+
+/* Is there a WRITABLE to report? 0, or what for, or -EPROTO. */
+enum {
+	IPCI_WRITABLE_ROOM = 1 << 0,
+	IPCI_WRITABLE_CALL = 1 << 1,
+};
+int ipci_channel_is_writable(struct ipc_channel *channel);
 
 /* The call was reported: its info stays until the turn ends. */
 void ipci_call_set_ended(struct ipc_call *call);

@@ -94,18 +94,57 @@ static inline bool ipci_quick_request(struct ipc_channel *channel, struct ipc_ev
 	return true;
 }
 
+/* Room for one more item, where there is credit and room. False: ipci_stream_reserve() decides. */
+static inline bool ipci_quick_reserve(struct ipc_call *call, size_t max_bytes,
+				      struct ipc_room *room)
+{
+	struct ipc_channel *channel = call->channel;
+	struct ipci_producer *tx = &channel->tx;
+	const struct ipci_stream *stream = call->stream;
+	const uint64_t bytes = ipci_frame_bytes(0, max_bytes);
+
+	/* What has a limit is open, and so is its channel, unless that was lost. */
+	if (!stream || max_bytes > IPC_SNAPSHOT_MAX_BYTES ||
+	    stream->sent_bytes + bytes > stream->limit_bytes || channel->room_call ||
+	    channel->lost || ipci_producer_free_bytes(tx) < bytes)
+		return false;
+	tx->reserved = bytes;
+	if (tx->blank < tx->head + bytes)
+		tx->blank = IPCI_NOT_BLANK;
+	channel->room_call = call;
+	channel->room_bytes = max_bytes;
+	room->data = ipci_producer_frame(tx, tx->head) + 1;
+	room->size_bytes = max_bytes;
+	return true;
+}
+
+/* An item like the one before it. False: ipci_stream_commit() decides. The call's room is open. */
+static inline bool ipci_quick_commit(struct ipc_call *call, size_t size_bytes, uint32_t flags)
+{
+	struct ipc_channel *channel = call->channel;
+	struct ipci_stream *stream = call->stream;
+	const uint64_t bytes = ipci_frame_bytes(0, size_bytes);
+
+	if (flags & IPC_LAST || !stream || size_bytes > channel->room_bytes ||
+	    stream->sent_bytes + bytes > stream->limit_bytes || channel->lost)
+		return false;
+	ipci_producer_commit(&channel->tx, IPCI_KIND_ITEM, 0, call->id, size_bytes);
+	stream->sent_bytes += bytes;
+	ipci_room_committed(call, flags);
+	return true;
+}
+
 /* An item of a call that has a stream. */
 static inline bool ipci_quick_take_item(struct ipc_call *call, const struct ipci_view *view,
 					struct ipc_msg *msg)
 {
 	struct ipci_stream *stream = call->stream;
+	const uint64_t came_bytes = stream->came_bytes + view->frame_bytes;
 
-	if (stream->came_bytes + view->frame_bytes > stream->granted_bytes || stream->first)
+	if (came_bytes >= stream->quiet_bytes || stream->first)
 		return false;
+	stream->came_bytes = came_bytes;
 	ipci_quick_copy(call->channel, view, msg, 0);
-	stream->came_bytes += view->frame_bytes;
-	if (__builtin_expect(ipci_stream_lags(call), 0))
-		ipci_stream_grant(call);
 	return true;
 }
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "deliver.h"
+#include "quick.h"
 #include "stream.h"
 
 #define CREDITS_AT_ONCE 64u
@@ -35,6 +36,7 @@ struct ipci_stream *ipci_stream_of(struct ipc_call *call)
 	*stream = (struct ipci_stream){
 		.credit_bytes = ipci_window_bytes(channel->tx.ring_bytes),
 		.granted_bytes = ipci_window_bytes(channel->inbox->rx.ring_bytes),
+		.quiet_bytes = ipci_window_bytes(channel->inbox->rx.ring_bytes) / 2,
 		.last = &stream->first,
 	};
 	call->stream = stream;
@@ -60,7 +62,8 @@ void ipci_stream_cut(struct ipc_call *call)
 	if (!stream)
 		return;
 	ipci_unpark_all(call);
-	stream->drops = true;
+	stream->limit_bytes = 0;
+	ipci_stream_drop(stream);
 	stream->end_due = false;
 	stream->writable = false;
 	stream->wanted_bytes = 0;
@@ -136,13 +139,23 @@ static void look_for_credit(struct ipc_channel *channel)
 	}
 }
 
-/* 1 there is credit; -EAGAIN there is none, and WRITABLE is owed; else why there will be none. */
-static int find_credit(struct ipc_call *call, uint64_t bytes, uint32_t flags)
+int ipci_stream_find_credit(struct ipc_call *call, uint64_t bytes, uint32_t flags)
 {
 	struct ipc_channel *channel = call->channel;
 	int r = ipci_stream_may_send(call, bytes, flags);
 
-	if (__builtin_expect(r != 0, 1))
+	if (r < 0)
+		return r;
+	if (flags & IPC_BLOCK) {
+		/* Both at once, and all is well: nothing is looked at. */
+		if (r > 0 && ipci_producer_free_bytes(&channel->tx) >= bytes)
+			return 1;
+		r = ipci_block_for_room(channel,
+					channel->at_server && flags & IPC_LAST ? NULL : call, bytes,
+					call->deadline_ns);
+		return r < 0 ? r : 1;
+	}
+	if (r > 0)
 		return r;
 	look_for_credit(channel);
 	if (!channel->inbox)
@@ -161,6 +174,8 @@ int ipci_stream_reserve(struct ipc_call *call, size_t max_bytes, uint32_t flags,
 	const uint64_t bytes = ipci_frame_bytes(0, max_bytes);
 	int r;
 
+	if (__builtin_expect(ipci_quick_reserve(call, max_bytes, room), 1))
+		return 0;
 	if (!ipci_stream_is_open(call))
 		return -EINVAL;
 	if (!channel->inbox)
@@ -169,12 +184,7 @@ int ipci_stream_reserve(struct ipc_call *call, size_t max_bytes, uint32_t flags,
 		return -EBUSY;
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
 		return ipci_room_too_large(channel, max_bytes);
-	if (flags & IPC_BLOCK)
-		r = ipci_block_for_room(channel,
-					channel->at_server && flags & IPC_LAST ? NULL : call, bytes,
-					call->deadline_ns);
-	else
-		r = find_credit(call, bytes, flags);
+	r = ipci_stream_find_credit(call, bytes, flags);
 	if (r < 0)
 		return r;
 	return ipci_room_open(call, 0, max_bytes, room);
@@ -191,10 +201,12 @@ static int open_stream(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 	stream->sends = true;
 	call->request_bits |= IPCI_REQUEST_OPEN;
 	r = ipci_call_send(call, size_bytes, flags);
+	if (r < 0)
+		return r;
+	stream->limit_bytes = stream->credit_bytes;
 	/* Without memory for the timer the deadline is the server's to keep. */
-	if (r == 0)
-		(void)ipci_timer_add(call);
-	return r;
+	(void)ipci_timer_add(call);
+	return 0;
 }
 
 /* The item would go; its call may send it? 0, or why not. */
@@ -205,7 +217,7 @@ static int check_item(struct ipc_call *call, uint64_t bytes)
 	if (call->state == IPCI_CALL_SERVED) {
 		if (!ipci_stream_of(call))
 			return -ENOMEM;
-		call->state = IPCI_CALL_STREAMING;
+		ipci_stream_begin(call);
 	}
 	/* A room that was reserved for the last message, which needs no credit. */
 	return call->stream->sent_bytes + bytes <= call->stream->credit_bytes ? 0 : -EINVAL;
@@ -220,6 +232,8 @@ int ipci_stream_commit(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 
 	if (channel->room_call != call)
 		return -EINVAL;
+	if (__builtin_expect(ipci_quick_commit(call, size_bytes, flags), 1))
+		return 0;
 	if (!channel->inbox)
 		return ipci_channel_error(channel);
 	if (size_bytes > channel->room_bytes)
@@ -234,8 +248,9 @@ int ipci_stream_commit(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 	ipci_producer_commit(&channel->tx, IPCI_KIND_ITEM, last ? IPCI_ITEM_LAST : 0, call->id,
 			     size_bytes);
 	call->stream->sent_bytes += bytes;
-	call->stream->sends = call->stream->sends && !last;
-	ipci_room_committed(channel, flags);
+	if (last)
+		ipci_stream_last_sent(call->stream);
+	ipci_room_committed(call, flags);
 	return 0;
 }
 
@@ -245,7 +260,7 @@ int ipci_stream_end(struct ipc_call *call)
 		return -EINVAL;
 	if (!call->channel->inbox)
 		return ipci_channel_error(call->channel);
-	call->stream->sends = false;
+	ipci_stream_last_sent(call->stream);
 	call->stream->owes_end = true;
 	ipci_outbox_add(call);
 	return 0;
@@ -255,6 +270,7 @@ static int send_credit(struct ipc_call *call)
 {
 	struct ipc_channel *channel = call->channel;
 	struct ipci_stream *stream = call->stream;
+	const uint64_t window = ipci_window_bytes(channel->inbox->rx.ring_bytes);
 	uint64_t granted_bytes;
 	uint8_t *room;
 	int r;
@@ -262,9 +278,9 @@ static int send_credit(struct ipc_call *call)
 	r = ipci_producer_reserve(&channel->tx, 0, sizeof(granted_bytes), &room);
 	if (r < 0)
 		return r;
-	granted_bytes = ipci_stream_taken(stream) +
-			ipci_window_bytes(channel->inbox->rx.ring_bytes);
+	granted_bytes = ipci_stream_taken(stream) + window;
 	stream->granted_bytes = granted_bytes;
+	stream->quiet_bytes = granted_bytes - window / 2;
 	stream->owes_credit = false;
 	IPCI_CRASH_POINT(CREDIT);
 	memcpy(room, &granted_bytes, sizeof(granted_bytes));
@@ -307,7 +323,8 @@ void ipci_stream_grant(struct ipc_call *call)
 	const struct ipc_channel *channel = call->channel;
 	struct ipci_stream *stream = call->stream;
 
-	if (!channel->inbox || !ipci_stream_lags(call))
+	if (!channel->inbox || stream->granted_bytes - ipci_stream_taken(stream) >
+				       ipci_window_bytes(channel->inbox->rx.ring_bytes) / 2)
 		return;
 	/* Whose sender has ended needs no credit. */
 	if (channel->at_server ? !stream->receives : ipci_call_is_over(call))
@@ -326,7 +343,7 @@ static void overflow(struct ipc_call *call)
 	} else if (call->state == IPCI_CALL_WAITING) {
 		ipci_call_fail(call, IPC_RESOURCE_EXHAUSTED, true, text);
 	} else {
-		call->stream->drops = true;
+		ipci_stream_drop(call->stream);
 		call->stream->end_due = true;
 		call->stream->end_status = IPC_RESOURCE_EXHAUSTED;
 		ipci_call_ready(call);
@@ -423,6 +440,8 @@ int ipci_take_credit(struct ipc_call *call, const struct ipci_view *view)
 	    copy[0] > stream->sent_bytes + ipci_window_bytes(channel->tx.ring_bytes))
 		return ipci_poison(channel, "a credit that cannot be");
 	stream->credit_bytes = copy[0];
+	if (stream->limit_bytes)
+		stream->limit_bytes = copy[0];
 	(void)ipci_skip(channel, view);
 	if (stream->wanted_bytes &&
 	    stream->sent_bytes + stream->wanted_bytes <= stream->credit_bytes) {

@@ -17,11 +17,12 @@ struct ipci_stream {
 	struct ipci_stream *next_free;
 
 	/* what this side sends */
-	uint64_t sent_bytes;	    /* items, as whole frames */
-	uint64_t credit_bytes;	    /* how much of that the peer takes in all */
-	uint64_t wanted_bytes;	    /* 0, or the frame for which WRITABLE is owed */
-	bool sends;		    /* client: its last is still to be sent */
-	bool writable;		    /* there is credit for wanted_bytes: WRITABLE is due */
+	uint64_t sent_bytes;   /* items, as whole frames */
+	uint64_t credit_bytes; /* how much of that the peer takes in all */
+	uint64_t limit_bytes;  /* the same, and 0 where no more items go out: the quick path's */
+	uint64_t wanted_bytes; /* 0, or the frame for which WRITABLE is owed */
+	bool sends;	       /* client: its last is still to be sent */
+	bool writable;	       /* there is credit for wanted_bytes: WRITABLE is due */
 	bool owes_end, owes_credit; /* in the outbox */
 
 	/* what the peer sends */
@@ -32,6 +33,7 @@ struct ipci_stream {
 	bool has_last;		/* the queue ends with the peer's last message */
 	uint64_t came_bytes;	/* items, as whole frames */
 	uint64_t granted_bytes; /* how much the peer was told that it may send in all */
+	uint64_t quiet_bytes;	/* up to here what comes needs neither credit nor a closer look */
 
 	/* what came and was not taken by the program yet, oldest first */
 	struct ipci_parked *first, **last;
@@ -57,6 +59,11 @@ bool ipci_stream_is_open(const struct ipc_call *call);
 int ipci_stream_may_send(const struct ipc_call *call, uint64_t bytes, uint32_t flags);
 /* May the call's sender wait for credit, or does the peer wait for this side to receive? */
 bool ipci_stream_is_clogged(const struct ipc_call *call);
+/*
+ * For a frame of @bytes on a call with a stream. 1 there is credit; -EAGAIN there is none now, and
+ * WRITABLE is owed; or why there will be none. With IPC_BLOCK in @flags waits for credit and room.
+ */
+int ipci_stream_find_credit(struct ipc_call *call, uint64_t bytes, uint32_t flags);
 int ipci_stream_reserve(struct ipc_call *call, size_t max_bytes, uint32_t flags,
 			struct ipc_room *room);
 int ipci_stream_commit(struct ipc_call *call, size_t size_bytes, uint32_t flags);
@@ -64,6 +71,28 @@ int ipci_stream_commit(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 int ipci_stream_end(struct ipc_call *call);
 /* What the outbox owes for a stream. 1 sent, 0 no room, -EPROTO. */
 int ipci_stream_send_owed(struct ipc_call *call);
+
+/* A server's first item goes out. */
+static inline void ipci_stream_begin(struct ipc_call *call)
+{
+	call->state = IPCI_CALL_STREAMING;
+	if (!call->cancelled)
+		call->stream->limit_bytes = call->stream->credit_bytes;
+}
+
+/* No item follows. */
+static inline void ipci_stream_last_sent(struct ipci_stream *stream)
+{
+	stream->sends = false;
+	stream->limit_bytes = 0;
+}
+
+/* What still comes is counted and forgotten. */
+static inline void ipci_stream_drop(struct ipci_stream *stream)
+{
+	stream->drops = true;
+	stream->quiet_bytes = 0;
+}
 
 /* ── receiving ── */
 
@@ -80,14 +109,6 @@ void ipci_stream_grant(struct ipc_call *call);
 static inline uint64_t ipci_stream_taken(const struct ipci_stream *stream)
 {
 	return stream->came_bytes - stream->parked_bytes;
-}
-
-/* Is it time to tell the peer of more credit? */
-static inline bool ipci_stream_lags(const struct ipc_call *call)
-{
-	const uint64_t window = ipci_window_bytes(call->channel->inbox->rx.ring_bytes);
-
-	return call->stream->granted_bytes - ipci_stream_taken(call->stream) <= window / 2;
 }
 
 /* All of the event but its message; more follow. */

@@ -17,6 +17,8 @@
 #define LOOKS_PER_CLOCK 64u
 #define GLANCES 512u
 #define GLANCES_BEFORE_REST 32u
+#define LOOKS_FOR_ITEM 4u
+#define PAUSES_PER_LOOK 4u
 
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 {
@@ -248,6 +250,23 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
 	return r;
 }
 
+/*
+ * A stream's next item is not there: its sender is at it. Looking now and then lets it write several
+ * in peace: each look takes away the line that it writes to.
+ */
+static bool await_item(struct ipc_call *call, struct ipc_msg *msg)
+{
+	if (!call->channel->spin.max_ns)
+		return false;
+	for (unsigned n = 0; n < LOOKS_FOR_ITEM; n++) {
+		for (unsigned k = 0; k < PAUSES_PER_LOOK; k++)
+			ipci_cpu_relax();
+		if (ipci_quick_item(call, msg))
+			return true;
+	}
+	return false;
+}
+
 /* The oldest of what came while the program waited for something else. */
 static int receive_parked(struct ipc_call *call, struct ipc_msg *msg)
 {
@@ -277,6 +296,8 @@ IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg)
 		if (call->stream->first)
 			return receive_parked(call, msg);
 		if (ipci_quick_item(call, msg))
+			return 0;
+		if (await_item(call, msg))
 			return 0;
 	}
 	ipci_channel_set_hot(call->channel);
@@ -341,6 +362,22 @@ static int sleep_for_room(struct ipc_channel *channel, const struct ipc_call *st
 	return r;
 }
 
+/* The peer makes room, or gives credit, as soon as it answers a call: not each wait is a sleep. */
+static bool may_spin_on(struct ipc_channel *channel, uint64_t *started_ns)
+{
+	uint64_t now_ns = ipci_now_ns();
+
+	if (!*started_ns) {
+		*started_ns = now_ns;
+		/* What it waits for may be what was consumed here and not told. */
+		ipci_channel_give_back(channel);
+	}
+	if (now_ns - *started_ns >= ipci_spin_budget_ns(&channel->spin))
+		return false;
+	ipci_spin_yield(now_ns - *started_ns);
+	return true;
+}
+
 /* Must the program receive before what is waited for can come? */
 static bool must_receive(const struct ipc_channel *channel, const struct ipc_call *stream,
 			 uint64_t frame_bytes)
@@ -350,6 +387,9 @@ static bool must_receive(const struct ipc_channel *channel, const struct ipc_cal
 		return ipci_stream_may_send(stream, frame_bytes, 0) == 0;
 	if (frame_bytes || channel->free_calls)
 		return false;
+	/* One that was received is free as soon as the next is. */
+	if (channel->loop->ended && channel->loop->ended->channel == channel)
+		return true;
 	/* A call whose end waits for the program is in use until it was received. */
 	for (struct ipci_list *l = channel->loop->ready_calls.next;
 	     l != &channel->loop->ready_calls; l = l->next) {
@@ -364,13 +404,15 @@ static bool must_receive(const struct ipc_channel *channel, const struct ipc_cal
 int ipci_block_for_room(struct ipc_channel *channel, struct ipc_call *stream, uint64_t frame_bytes,
 			uint64_t deadline_ns)
 {
-	uint64_t looked_up_ns = 0;
+	uint64_t looked_up_ns = 0, started_ns = 0;
 	unsigned n = 0;
 	int r;
 
 	ipci_channel_set_hot(channel);
 	for (;;) {
 		r = has_what_is_wanted(channel, stream, frame_bytes);
+		if (r != 0 && started_ns && channel->spin.max_ns)
+			ipci_spin_learn(&channel->spin, ipci_now_ns() - started_ns);
 		if (r != 0)
 			return r < 0 ? r : 0;
 		r = ipci_look(channel, NULL, NULL, NULL);
@@ -389,6 +431,8 @@ int ipci_block_for_room(struct ipc_channel *channel, struct ipc_call *stream, ui
 			continue;
 		}
 		if (r == IPCI_LOOK_AGAIN && look_up(channel, deadline_ns, &looked_up_ns) == 0)
+			continue;
+		if (may_spin_on(channel, &started_ns))
 			continue;
 		r = sleep_for_room(channel, stream, frame_bytes, deadline_ns);
 		if (r < 0)

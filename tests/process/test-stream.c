@@ -530,3 +530,105 @@ Test(stream, ends_where_receive_says_end, .timeout = 30)
 	cr_assert_eq(call_info(call).fate, IPC_FATE_EXECUTED);
 	pair_stop(&pair);
 }
+
+/* ── batches ── */
+
+static void batches(const struct pair_opts *opts, bool at_client_side)
+{
+	struct ipc_room rooms[64];
+	size_t sizes[64];
+	ipc_call *call;
+	unsigned n = at_client_side;
+	struct seen *seen = at_client_side ? &at_server : &at_client;
+
+	start(opts);
+	call = open_served(at_client_side ? 0 : IPC_LAST, NULL);
+	if (!at_client_side)
+		call = served;
+	while (n < N_ITEMS) {
+		unsigned want = 1 + n % 64, m;
+		int r = ipc_reserve_batch(call, 8 + 299, want, 0, rooms);
+
+		if (r == -EAGAIN) {
+			pair_turn(&pair, now_ns() + PATIENCE_NS);
+			continue;
+		}
+		cr_assert(r >= 1 && r <= (int)want, "%s", strerror(-r));
+		/* Not all that was opened is used. */
+		m = 1 + n % (unsigned)r;
+		for (unsigned i = 0; i < m; i++) {
+			cr_assert_eq((uintptr_t)rooms[i].data % 16, 0);
+			sizes[i] = size_of(n + i);
+			cr_assert_geq(rooms[i].size_bytes, sizes[i]);
+			fill(rooms[i].data, sizes[i], n + i);
+		}
+		n += m;
+		cr_assert_eq(ipc_commit_batch(call, sizes, m, n >= N_ITEMS ? IPC_LAST : 0), 0);
+	}
+	PUMP_UNTIL(&pair, seen->n_last == 1);
+	cr_assert_eq(seen->n_items, n);
+	if (at_client_side)
+		send_item(served, 0, IPC_LAST);
+	pair_settle(&pair);
+	cr_assert_eq(channel_info(pair.channel).n_calls, 0);
+	pair_stop(&pair);
+}
+
+Test(stream, batches_arrive_item_by_item, .timeout = 60)
+{
+	for (unsigned i = 0; i < 4; i++)
+		batches(i & 1 ? &tiny : NULL, i & 2);
+}
+
+Test(stream, a_batch_is_as_strict_as_one_item, .timeout = 30)
+{
+	struct ipc_room rooms[32], room;
+	size_t sizes[32] = {};
+	ipc_call *call;
+
+	start(&tiny);
+	call = open_served(0, NULL);
+	cr_assert_eq(ipc_reserve_batch(call, 8, 0, 0, rooms), -EINVAL);
+	cr_assert_eq(ipc_reserve_batch(call, 8, IPC_BATCH_MAX + 1, 0, rooms), -EINVAL);
+	cr_assert_eq(ipc_reserve_batch(call, 8, 1, IPC_MORE, rooms), -EINVAL);
+	cr_assert_eq(ipc_reserve_batch(NULL, 8, 1, 0, rooms), -EINVAL);
+	cr_assert_eq(ipc_reserve_batch(call, 1009, 1, 0, rooms), -EMSGSIZE);
+	cr_assert_eq(ipc_reserve_batch(call, SIZE_MAX, 32, 0, rooms), -EMSGSIZE);
+	/* A window of 1024 bytes holds 16 frames of a line. */
+	cr_assert_eq(ipc_reserve_batch(call, 48, 32, 0, rooms), 16);
+	cr_assert_eq(ipc_reserve_batch(call, 48, 32, 0, rooms), -EBUSY);
+	cr_assert_eq(ipc_reserve(call, 48, 0, &room), -EBUSY);
+	cr_assert_eq(ipc_commit_batch(call, sizes, 17, 0), -EINVAL);
+	sizes[15] = 49;
+	cr_assert_eq(ipc_commit_batch(call, sizes, 16, 0), -EINVAL);
+	cr_assert_eq(ipc_commit_batch(served, sizes, 1, 0), -EINVAL);
+	ipc_abort(call);
+	cr_assert_eq(ipc_commit_batch(call, sizes, 1, 0), -EINVAL);
+	cr_assert_eq(ipc_reserve_batch(call, 48, 4, 0, rooms), 4);
+	ipc_cancel(call);
+	PUMP_UNTIL(&pair, at_server.n_cancelled == 1);
+	cr_assert_eq(ipc_fail(served, IPC_CANCELLED, NULL), 0);
+	pair_settle(&pair);
+	cr_assert_eq(channel_info(pair.channel).n_calls, 0);
+	pair_stop(&pair);
+}
+
+Test(stream, credit_that_an_open_room_held_back_does_not_follow_the_end, .timeout = 30)
+{
+	struct ipc_event event;
+	struct ipc_room room;
+	ipc_call *call;
+
+	start(&tiny);
+	call = open_served(0, NULL);
+	(void)fill_up(call, 1);
+	cr_assert_eq(ipc_reserve(served, size_of(0), 0, &room), 0);
+	fill(room.data, size_of(0), 0);
+	while (ipc_loop_next(pair.server.loop, &event, 0) == 1)
+		see(&at_server, &event);
+	cr_assert_eq(ipc_commit(served, size_of(0), IPC_LAST), 0);
+	PUMP_UNTIL(&pair, at_client.n_last == 1);
+	pair_settle(&pair);
+	cr_assert_eq(pair.client.n[IPC_EVENT_CHANNEL], 1);
+	pair_stop(&pair);
+}
