@@ -11,7 +11,7 @@ namespace
 
 using Through = int (*)(bench_ring *, const void *, void *, size_t);
 
-void publish_consume(benchmark::State &state, Through through)
+void publish_consume(benchmark::State &state, Through through, int per_iteration)
 {
 	const size_t bytes = static_cast<size_t>(state.range(0));
 	std::vector<char> from(bytes + 16, 'x'), to(bytes + 16);
@@ -30,20 +30,26 @@ void publish_consume(benchmark::State &state, Through through)
 	}
 	if (std::memcmp(from.data(), to.data(), bytes) != 0)
 		state.SkipWithError("a frame came out changed");
-	state.SetBytesProcessed(state.iterations() * state.range(0));
+	state.SetItemsProcessed(state.iterations() * per_iteration);
+	state.SetBytesProcessed(state.iterations() * per_iteration * state.range(0));
 	bench_ring_free(ring);
 }
 
-BENCHMARK_CAPTURE(publish_consume, checked, bench_ring_checked)
+BENCHMARK_CAPTURE(publish_consume, checked, bench_ring_checked, 1)
 	->Name("ring/publish_consume/checked")
 	->Arg(32)
 	->Arg(240)
 	->Arg(4096);
-BENCHMARK_CAPTURE(publish_consume, bare, bench_ring_bare)
+BENCHMARK_CAPTURE(publish_consume, bare, bench_ring_bare, 1)
 	->Name("ring/publish_consume/bare")
 	->Arg(32)
 	->Arg(240)
 	->Arg(4096);
+BENCHMARK_CAPTURE(publish_consume, batch, bench_ring_batch, BENCH_RING_BATCH)
+	->Name("ring/publish_consume/batch")
+	->Arg(32)
+	->Arg(64)
+	->Arg(240);
 
 } // namespace
 

@@ -62,9 +62,8 @@ void bench_ring_free(struct bench_ring *ring)
 	free(ring);
 }
 
-int bench_ring_checked(struct bench_ring *ring, const void *from, void *to, size_t bytes)
+static int publish(struct bench_ring *ring, const void *from, size_t bytes)
 {
-	struct ipci_view view;
 	uint8_t *room;
 	int r = ipci_producer_reserve(&ring->tx, 0, bytes, &room);
 
@@ -72,6 +71,14 @@ int bench_ring_checked(struct bench_ring *ring, const void *from, void *to, size
 		return r;
 	memcpy(room, from, bytes);
 	ipci_producer_commit(&ring->tx, IPCI_KIND_REQUEST, 0, ++ring->call_id, bytes);
+	return 0;
+}
+
+static int take(struct bench_ring *ring, void *to, size_t bytes)
+{
+	struct ipci_view view;
+	int r;
+
 	while ((r = ipci_consumer_peek(&ring->rx, &view)) > 0 &&
 	       (view.kind & IPCI_KIND_MASK) == IPCI_KIND_PADDING)
 		ipci_consumer_take(&ring->rx, &view);
@@ -82,6 +89,24 @@ int bench_ring_checked(struct bench_ring *ring, const void *from, void *to, size
 	if (ipci_consumer_should_publish(&ring->rx))
 		(void)ipci_consumer_publish(&ring->rx);
 	return 0;
+}
+
+int bench_ring_checked(struct bench_ring *ring, const void *from, void *to, size_t bytes)
+{
+	int r = publish(ring, from, bytes);
+
+	return r < 0 ? r : take(ring, to, bytes);
+}
+
+int bench_ring_batch(struct bench_ring *ring, const void *from, void *to, size_t bytes)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < BENCH_RING_BATCH; i++)
+		r = publish(ring, from, bytes);
+	for (int i = 0; r == 0 && i < BENCH_RING_BATCH; i++)
+		r = take(ring, to, bytes);
+	return r;
 }
 
 /* The same memory, lines and orderings; nothing is looked at twice, and nobody is doubted. */

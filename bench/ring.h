@@ -23,6 +23,10 @@ void bench_ring_free(struct bench_ring *ring);
 int bench_ring_checked(struct bench_ring *ring, const void *from, void *to, size_t bytes);
 int bench_ring_bare(struct bench_ring *ring, const void *from, void *to, size_t bytes);
 
+/* BENCH_RING_BATCH of them published, then all of them taken: the ring as a stream has it. */
+#define BENCH_RING_BATCH 32
+int bench_ring_batch(struct bench_ring *ring, const void *from, void *to, size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -23,7 +23,7 @@
 #include "options.h"
 #include "output.h"
 #include "pair.h"
-/* of one channel in a row, while another has something */
+/* Of one channel in a row, while others wait: IPCI_TURN_EVENTS in libipc/channel/objects.h. */
 #define TURN_FRAMES_MAX 32u
 
 #define FLOOD_CALLS 512u /* in flight on each channel */
@@ -107,7 +107,7 @@ static int flood(const char *socket, void *context)
 	int r = channels ? cpus_pin(fanin->cpus.client, &error) : -ENOMEM;
 
 	if (r == 0)
-		r = echo_connect(socket, IPC_WAIT_AUTO, &loop, &error);
+		r = echo_connect(socket, IPC_WAIT_AUTO, 0, &loop, &error);
 	for (size_t i = 0; r == 0 && i < fanin->n_channels; i++)
 		r = echo_open(loop, &opens, &channels[i], &error);
 	if (r == 0) {

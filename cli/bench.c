@@ -11,10 +11,13 @@ static const struct {
 } benches[] = {
 	{"rtt", command_bench_rtt, "a call there and back, beside the machine's own limit"},
 	{"wake", command_bench_wake, "the same asleep, and how long it takes to wake somebody"},
+	{"stream", command_bench_stream, "a stream of small messages, beside a bare ring"},
+	{"large", command_bench_large, "a stream of large messages, beside a bare mapping"},
 	{"many", command_bench_many, "a call over one channel of a server that has thousands"},
 	{"fanin", command_bench_fanin, "a polite client beside one that floods"},
 	{"idle", command_bench_idle, "channels that nobody uses"},
 	{"open", command_bench_open, "opening and closing a channel"},
+	{"report", command_bench_report, "a picture of what they measured"},
 };
 #define N_BENCHES (sizeof(benches) / sizeof(*benches))
 

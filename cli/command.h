@@ -16,10 +16,13 @@ enum command_status {
 int command_bench(int argc, char **argv);
 int command_bench_rtt(int argc, char **argv);
 int command_bench_wake(int argc, char **argv);
+int command_bench_stream(int argc, char **argv);
+int command_bench_large(int argc, char **argv);
 int command_bench_many(int argc, char **argv);
 int command_bench_fanin(int argc, char **argv);
 int command_bench_idle(int argc, char **argv);
 int command_bench_open(int argc, char **argv);
+int command_bench_report(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 
 /* A whole number from @min to @max. 0, or -EINVAL after a line on stderr that names @option. */

@@ -2,7 +2,6 @@
 #include "cpus.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,7 +55,7 @@ int cpus_choose(struct cpus *ret, struct ipci_error *error)
 		return ipci_error_set(error, -ENODEV,
 				      "two CPUs are needed, one for each process, and this one may "
 				      "use only one");
-	*ret = (struct cpus){.client = first, .server = second};
+	*ret = (struct cpus){.client = first, .server = second, .allowed = allowed};
 	return 0;
 }
 
@@ -69,4 +68,11 @@ int cpus_pin(int cpu, struct ipci_error *error)
 	if (sched_setaffinity(0, sizeof(one), &one) < 0)
 		return ipci_error_errno(error, "cannot stay on CPU %d", cpu);
 	return 0;
+}
+
+void cpus_release(const struct cpus *cpus)
+{
+	/* Nothing was chosen: nothing was changed. */
+	if (CPU_COUNT(&cpus->allowed))
+		(void)sched_setaffinity(0, sizeof(cpus->allowed), &cpus->allowed);
 }

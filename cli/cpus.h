@@ -3,10 +3,13 @@
 #ifndef CLI_CPUS_H
 #define CLI_CPUS_H
 
+#include <sched.h>
+
 #include "error.h"
 
 struct cpus {
 	int client, server;
+	cpu_set_t allowed; /* before this process stayed on one */
 };
 
 /*
@@ -17,5 +20,8 @@ int cpus_choose(struct cpus *ret, struct ipci_error *error);
 
 /* 0 or -errno. */
 int cpus_pin(int cpu, struct ipci_error *error);
+
+/* Where it may run is again what it was when the CPUs were chosen. */
+void cpus_release(const struct cpus *cpus);
 
 #endif

@@ -13,7 +13,7 @@
 
 static const struct ipc_method methods[] = {
 	{.name = "Echo", .id = ECHO_ECHO},   {.name = "Play", .id = ECHO_PLAY},
-	{.name = "Stamp", .id = ECHO_STAMP}, {.name = "Sum", .id = ECHO_SUM},
+	{.name = "Stamp", .id = ECHO_STAMP}, {.name = "Stream", .id = ECHO_STREAM},
 	{.name = "Flood", .id = ECHO_FLOOD}, {.name = "Polite", .id = ECHO_POLITE},
 };
 
@@ -29,6 +29,10 @@ struct command {
 
 struct stamps {
 	uint64_t took_ns, sent_ns;
+};
+
+struct stream {
+	uint64_t n, bytes, batch;
 };
 
 int echo_facts(ipc_channel *channel, struct echo_facts *ret)
@@ -97,11 +101,57 @@ static int answer_stamp(const struct ipc_event *event)
 	return answer_with(event->call, &stamps, sizeof(stamps));
 }
 
-static int answer_sum(const struct ipc_event *event)
+/* Message after message, as fast as the client takes them. */
+static int send_one_by_one(ipc_call *call, const struct stream *stream)
 {
-	uint64_t sum = payload_sum(event->msg.data, event->msg.size_bytes);
+	for (uint64_t i = 0; i < stream->n; i++) {
+		struct ipc_room room;
+		int r = ipc_reserve(call, stream->bytes, IPC_BLOCK, &room);
 
-	return answer_with(event->call, &sum, sizeof(sum));
+		if (r < 0)
+			return r;
+		payload_write(room.data, stream->bytes, i);
+		r = ipc_commit(call, stream->bytes, 0);
+		if (r < 0)
+			return r;
+	}
+	return ipc_commit(call, 0, IPC_LAST);
+}
+
+/* As many at once as there is room for, up to a batch. */
+static int send_batches(ipc_call *call, const struct stream *stream)
+{
+	struct ipc_room rooms[ECHO_BATCH_MAX];
+	size_t sizes[ECHO_BATCH_MAX];
+
+	for (uint64_t i = 0; i < stream->batch; i++)
+		sizes[i] = stream->bytes;
+	for (uint64_t i = 0; i < stream->n;) {
+		uint64_t left = stream->n - i, want = left < stream->batch ? left : stream->batch;
+		int r, n = ipc_reserve_batch(call, stream->bytes, (uint32_t)want, IPC_BLOCK, rooms);
+
+		if (n < 0)
+			return n;
+		for (int room = 0; room < n; room++)
+			payload_write(rooms[room].data, stream->bytes, i++);
+		r = ipc_commit_batch(call, sizes, (uint32_t)n, 0);
+		if (r < 0)
+			return r;
+	}
+	return ipc_commit(call, 0, IPC_LAST);
+}
+
+static int answer_stream(const struct ipc_event *event)
+{
+	struct stream stream;
+
+	if (event->msg.size_bytes != sizeof(stream))
+		return ipc_fail(event->call, IPC_INVALID_ARGUMENT, NULL);
+	memcpy(&stream, event->msg.data, sizeof(stream));
+	if (stream.batch == 0 || stream.batch > ECHO_BATCH_MAX)
+		return ipc_fail(event->call, IPC_INVALID_ARGUMENT, NULL);
+	return stream.batch == 1 ? send_one_by_one(event->call, &stream)
+				 : send_batches(event->call, &stream);
 }
 
 static int answer_flood(const struct ipc_event *event, const struct echo_server *server)
@@ -125,8 +175,8 @@ static int answer(const struct ipc_event *event, const struct echo_server *serve
 		return answer_play(event, server);
 	case ECHO_STAMP:
 		return answer_stamp(event);
-	case ECHO_SUM:
-		return answer_sum(event);
+	case ECHO_STREAM:
+		return answer_stream(event);
 	case ECHO_FLOOD:
 	case ECHO_POLITE:
 		return answer_flood(event, server);
@@ -158,6 +208,7 @@ int echo_serve(const char *socket, void *context)
 {
 	const struct echo_server *server = context;
 	const struct ipc_loop_opts opts = {.size = sizeof(opts),
+					   .flags = server->loop_flags,
 					   .wait = server->wait,
 					   .broker = socket};
 	const struct ipc_serve_opts serve_opts = {.size = sizeof(serve_opts),
@@ -189,9 +240,11 @@ int echo_serve(const char *socket, void *context)
 
 /* ── client ── */
 
-int echo_connect(const char *socket, enum ipc_wait wait, ipc_loop **ret, struct ipci_error *error)
+int echo_connect(const char *socket, enum ipc_wait wait, uint32_t flags, ipc_loop **ret,
+		 struct ipci_error *error)
 {
-	const struct ipc_loop_opts opts = {.size = sizeof(opts), .wait = wait, .broker = socket};
+	const struct ipc_loop_opts opts = {
+		.size = sizeof(opts), .flags = flags, .wait = wait, .broker = socket};
 	int r = ipc_loop_new(ret, &opts);
 
 	return r < 0 ? ipci_error_set(error, r, "%s", ipc_loop_error(NULL)) : 0;
@@ -265,6 +318,18 @@ int echo_stamp(ipc_channel *channel, struct histogram *one_way)
 	return 0;
 }
 
+int echo_stream(ipc_channel *channel, uint64_t n, uint64_t bytes, uint32_t batch, ipc_call **ret)
+{
+	const struct stream stream = {n, bytes, batch};
+	struct ipc_room room;
+	int r = ipc_begin(channel, ECHO_STREAM, sizeof(stream), NULL, ret, &room);
+
+	if (r < 0)
+		return r;
+	memcpy(room.data, &stream, sizeof(stream));
+	return ipc_commit(*ret, sizeof(stream), IPC_LAST);
+}
+
 int echo_error(int r, struct ipci_error *error)
 {
 	if (r == 0)
@@ -274,3 +339,17 @@ int echo_error(int r, struct ipci_error *error)
 	return ipci_error_set(error, r < 0 ? r : -EREMOTEIO, "a call failed: %s",
 			      r < 0 ? strerror(-r) : ipc_status_name(r));
 }
+
+/* Where this file is compiled for another library than the program's, it is known by another name. */
+#ifndef ECHO_OPS
+#define ECHO_OPS echo_ops
+#endif
+extern const struct echo_ops ECHO_OPS __attribute__((__visibility__("default")));
+
+const struct echo_ops ECHO_OPS = {
+	.serve = echo_serve,
+	.connect = echo_connect,
+	.open = echo_open,
+	.call = echo_call,
+	.free = ipc_loop_free,
+};

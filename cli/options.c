@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ static int take(const struct option_spec *spec, const char *text)
 		return 0;
 	case OPTION_CHOICE:
 		return take_choice(spec, text);
+	case OPTION_ARGUMENTS:
+		break;
 	}
 	return -EINVAL;
 }
@@ -54,6 +57,9 @@ int options_parse(const char *command, const char *usage, const struct option_sp
 	struct option known[OPTIONS_MAX + 2] = {};
 	int option, r = 0;
 
+	bool arguments = n && specs[n - 1].type == OPTION_ARGUMENTS;
+
+	n -= arguments;
 	assert(n <= OPTIONS_MAX);
 	for (size_t i = 0; i < n; i++)
 		known[i] = (struct option){
@@ -69,7 +75,7 @@ int options_parse(const char *command, const char *usage, const struct option_sp
 		}
 		r = option == '?' ? -EINVAL : take(&specs[option - 1], optarg);
 	}
-	if (r == 0 && optind < argc) {
+	if (r == 0 && optind < argc && !arguments) {
 		fprintf(stderr, "ipc: unexpected argument \"%s\"\n", argv[optind]);
 		r = -EINVAL;
 	}

@@ -9,10 +9,11 @@
 #define OPTIONS_MAX 16u
 
 enum option_type {
-	OPTION_FLAG,   /* to an int, set to 1 */
-	OPTION_NUMBER, /* to a uint64_t, from min to max */
-	OPTION_TEXT,   /* to a const char * */
-	OPTION_CHOICE, /* to an unsigned int: the index in choices, which NULL ends */
+	OPTION_FLAG,	  /* to an int, set to 1 */
+	OPTION_NUMBER,	  /* to a uint64_t, from min to max */
+	OPTION_TEXT,	  /* to a const char * */
+	OPTION_CHOICE,	  /* to an unsigned int: the index in choices, which NULL ends */
+	OPTION_ARGUMENTS, /* no option, and the last: arguments may follow, from argv[optind] on */
 };
 
 struct option_spec {
@@ -49,7 +50,7 @@ struct bench_options {
 	"valid.\n"
 
 /*
- * Fills in what the command line has; --help prints @usage. Takes no arguments beside options.
+ * Fills in what the command line has; --help prints @usage.
  * -1: go on; else the exit status.
  */
 int options_parse(const char *command, const char *usage, const struct option_spec *specs, size_t n,

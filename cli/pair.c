@@ -26,7 +26,7 @@ int pair_open(struct pair *pair, const struct ipc_open_opts *opts, size_t n,
 		return ipci_error_set(error, -ENOMEM, "out of memory");
 	pair->channels = channels;
 	while (r == 0 && pair->n_channels < all) {
-		r = echo_open(pair->loop, opts, &channels[pair->n_channels], error);
+		r = pair->echo->open(pair->loop, opts, &channels[pair->n_channels], error);
 		if (r == 0 && stage_stop)
 			r = ipci_error_set(error, -EINTR, "stopped");
 		if (r == 0)
@@ -41,17 +41,19 @@ int pair_init(struct pair *pair, const struct pair_plan *plan, struct ipci_error
 	struct ipc_open_opts opens = plan->opens;
 	int r;
 
-	*pair = (struct pair){};
+	*pair = (struct pair){.echo = plan->echo ? plan->echo : &echo_ops};
 	server.wait = plan->wait;
+	server.loop_flags = plan->loop_flags;
 	server.cpu = plan->cpus.server;
 	opens.size = sizeof(opens);
 	r = stage_init(&pair->stage, plan->broker, ECHO_SERVICE, ECHO_METHODS, error);
 	/* The server's process has a copy of all there is so far; what follows is the client's. */
 	if (r == 0)
-		r = stage_start(&pair->stage, pair->stage.server_socket, echo_serve, &server,
+		r = stage_start(&pair->stage, pair->stage.server_socket, pair->echo->serve, &server,
 				error);
 	if (r == 0)
-		r = echo_connect(pair->stage.client_socket, plan->wait, &pair->loop, error);
+		r = pair->echo->connect(pair->stage.client_socket, plan->wait, plan->loop_flags,
+					&pair->loop, error);
 	if (r == 0 && plan->n_channels)
 		r = pair_open(pair, &opens, plan->n_channels, error);
 	return r;
@@ -59,7 +61,8 @@ int pair_init(struct pair *pair, const struct pair_plan *plan, struct ipci_error
 
 void pair_deinit(struct pair *pair)
 {
-	ipc_loop_free(pair->loop);
+	if (pair->loop)
+		pair->echo->free(pair->loop);
 	free(pair->channels);
 	stage_deinit(&pair->stage);
 	*pair = (struct pair){};

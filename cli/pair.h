@@ -9,6 +9,7 @@
 
 struct pair {
 	struct stage stage;
+	const struct echo_ops *echo;
 	ipc_loop *loop;
 	ipc_channel **channels;
 	size_t n_channels;
@@ -17,9 +18,11 @@ struct pair {
 struct pair_plan {
 	const char *broker; /* NULL: the one beside this program */
 	struct cpus cpus;
-	enum ipc_wait wait;	    /* both sides */
-	struct echo_server server;  /* its wait and its CPU are set from the above */
-	struct ipc_open_opts opens; /* for each channel */
+	const struct echo_ops *echo; /* NULL: of this program's library */
+	enum ipc_wait wait;	     /* both sides */
+	uint32_t loop_flags;	     /* likewise */
+	struct echo_server server;   /* its wait and its CPU are set from the above */
+	struct ipc_open_opts opens;  /* for each channel */
 	size_t n_channels;
 };
 

@@ -298,13 +298,17 @@ void stage_explain(struct stage *stage, struct ipci_error *error)
 
 void stage_deinit(struct stage *stage)
 {
-	for (size_t i = 0; i < STAGE_CHILDREN_MAX; i++)
-		end_child(&stage->children[i]);
+	/* The last first: nobody is to complain of one that went before. */
+	for (size_t i = STAGE_CHILDREN_MAX; i > 0; i--)
+		end_child(&stage->children[i - 1]);
 	end_child(&stage->broker);
 	if (stage->directory[0])
 		(void)nftw(stage->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 	if (stage->watching)
 		watch_signals(false);
+	/* Its children ended because they were told to. */
+	if (stage_stop == SIGCHLD)
+		stage_stop = 0;
 	*stage = (struct stage){};
 }
 

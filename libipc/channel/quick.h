@@ -27,9 +27,9 @@ static inline void ipci_quick_copy(struct ipc_channel *channel, const struct ipc
 {
 	struct ipc_loop *loop = channel->loop;
 	struct ipci_consumer *rx = &channel->inbox->rx;
-	uint8_t *data = loop->snapshot->data;
+	const uint8_t *data = ipci_private(loop->snapshot->data, view->payload,
+					   view->payload_bytes);
 
-	ipci_snapshot(data, view->payload, view->payload_bytes);
 	ipci_consumer_take(rx, view);
 	if (__builtin_expect(ipci_consumer_should_publish(rx), 0))
 		ipci_channel_busy(channel);
@@ -78,11 +78,12 @@ static inline bool ipci_quick_request(struct ipc_channel *channel, struct ipc_ev
 
 	if (!channel->at_server || !ipci_quick_peek(channel, IPCI_KIND_REQUEST, &view))
 		return false;
-	if ((view.call_id & IPCI_CALL_SLOT_MASK) >= channel->max_calls)
+	if (ipci_impossible((view.call_id & IPCI_CALL_SLOT_MASK) >= channel->max_calls))
 		return false;
 	call = &channel->calls[view.call_id & IPCI_CALL_SLOT_MASK];
-	if (view.call_id >> IPCI_CALL_SLOT_BITS <= channel->call_seq ||
-	    call->state != IPCI_CALL_FREE || view.method >= channel->n_methods)
+	if (ipci_impossible(view.call_id >> IPCI_CALL_SLOT_BITS <= channel->call_seq ||
+			    call->state != IPCI_CALL_FREE) ||
+	    view.method >= channel->n_methods)
 		return false;
 	method = channel->methods[view.method];
 	if (method < 0 || ipci_producer_free_bytes(&channel->tx) < channel->tx.ring_bytes / 2)

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "check.h"
 #include "crash-point.h"
 #include "edges.h"
 #include "layout.h"
@@ -84,9 +85,10 @@ static inline int ipci_consumer_peek(const struct ipci_consumer *c, struct ipci_
 	if (commit == 0)
 		return 0;
 	kind = *(const volatile uint16_t *)&frame->kind;
-	if (kind & ~(uint32_t)(IPCI_KIND_MASK | IPCI_EXT_KNOWN))
+	if (ipci_impossible(kind & ~(uint32_t)(IPCI_KIND_MASK | IPCI_EXT_KNOWN)))
 		return -EPROTO;
-	if (__builtin_expect(commit - 1 > ipci_payload_max_bytes(c->ring_bytes), 0) &&
+	if (__builtin_expect(
+		    ipci_impossible(commit - 1 > ipci_payload_max_bytes(c->ring_bytes)), 0) &&
 	    (kind != IPCI_KIND_PADDING || commit - 1 > ipci_padding_max_bytes(c->ring_bytes)))
 		return -EPROTO;
 	ext_bytes = ipci_ext_bytes(kind);
@@ -205,6 +207,22 @@ static inline void ipci_snapshot(void *restrict dst, const uint8_t *restrict src
 	 */
 	for (uint32_t i = 0; i < (bytes + 15) / 16; i++)
 		to[i] = from[i];
+}
+
+/*
+ * What a reader may decide on: a copy that is private, in @room. Who trusts its peer would read it
+ * where it is.
+ */
+static inline const uint8_t *ipci_private(uint8_t *room, const uint8_t *payload, uint32_t bytes)
+{
+#ifdef IPCI_UNCHECKED
+	(void)room;
+	(void)bytes;
+	return payload;
+#else
+	ipci_snapshot(room, payload, bytes);
+	return room;
+#endif
 }
 
 #endif

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "check.h"
 #include "crash-point.h"
 #include "edges.h"
 #include "layout.h"
@@ -80,7 +81,8 @@ static inline int ipci_producer_refresh(struct ipci_producer *p)
 	 */
 	const uint64_t consumed = atomic_load_explicit(&p->peer->consumed, IPCI_SPACE_ACQUIRE);
 
-	if (consumed > p->head || consumed < p->peer_consumed || consumed % IPCI_LINE_BYTES)
+	if (ipci_impossible(consumed > p->head || consumed < p->peer_consumed ||
+			    consumed % IPCI_LINE_BYTES))
 		return -EPROTO;
 	p->peer_consumed = consumed;
 	return 0;

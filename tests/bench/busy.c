@@ -179,7 +179,7 @@ static int run(int argc, char **argv, struct stage *stage, struct ipci_error *er
 	if (r == 0)
 		r = cpus_pin(cpus.client, error);
 	if (r == 0)
-		r = echo_connect(stage->client_socket, wait, &loop, error);
+		r = echo_connect(stage->client_socket, wait, 0, &loop, error);
 	if (r == 0)
 		r = echo_open(loop, NULL, &channel, error);
 	if (r == 0) {
