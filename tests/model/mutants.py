@@ -28,6 +28,8 @@ MUTANTS = [
      "(p->head - p->peer_consumed) - IPCI_LINE_BYTES;", "(p->head - p->peer_consumed);"),
     ("blanks ahead without room", "publish.h",
      "if (ipci_producer_free_bytes(p) < bytes)\n\t\treturn;", ""),
+    ("no padding between the frames of a batch", "publish.h",
+     re.compile(r"ipci_producer_put_padding\(p, at .*?\);", re.S), "(void)at;"),
     ("the header is written behind its commit word", "publish.h",
      "\tframe->call_id = call_id;\n", ""),
     ("told before it was read", "consume.h",
