@@ -72,17 +72,18 @@ struct ipc_call_info {
  * @room:      filled on success
  *
  * Ownership: the channel pools calls; the handle dies with the call's end (contract point 7).
- * Threads:   the loop's. Without IPC_BLOCK it neither blocks nor makes a system call. While it
- *            blocks, replies to other calls are received and kept for ipc_loop_next() and
- *            ipc_receive().
+ * Threads:   the loop's. Without IPC_BLOCK it does not block, and makes no system call on an open
+ *            channel. While it blocks, replies to other calls are received and kept for
+ *            ipc_loop_next() and ipc_receive(). A channel that is being opened, or opened again,
+ *            is waited for likewise, in which time the loop's other channels wait.
  *
  * Return: 0; -EAGAIN no room or too many calls in flight, nothing was made, WRITABLE follows (with
  *         IPC_BLOCK only where replies must be received before a call is free);
  *         -EBUSY a room is open on the channel; -EMSGSIZE can never fit: half the ring, less 256
  *         bytes, is the most (ipc_loop_error() says how much that is); -EINVAL; -ENOTCONN not open
- *         yet;
- *         -ETIMEDOUT the deadline passed; -EPROTO the peer broke the channel; -EPIPE the peer is
- *         gone;
+ *         now, it comes by itself (or the broker is gone: it does not);
+ *         -ETIMEDOUT the deadline passed; -EINTR; -EPROTO the peer broke the channel; -EPIPE the
+ *         peer is gone;
  *         -EACCES the capability was revoked; -ECHILD after fork().
  */
 IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes,

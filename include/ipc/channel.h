@@ -11,6 +11,8 @@ IPC_BEGIN_DECLS
 enum {
 	/* ipc_open() returns at once; IPC_EVENT_CHANNEL says how it went. */
 	IPC_OPEN_ASYNC = 1 << 0,
+	/* A channel that is lost stays so: it is not opened again. */
+	IPC_OPEN_ONCE = 1 << 1,
 };
 
 struct ipc_open_opts {
@@ -33,9 +35,10 @@ enum ipc_channel_state {
 };
 
 struct ipc_channel_info {
-	size_t size;		    /* in: sizeof(struct ipc_channel_info) */
-	uint32_t state;		    /* enum ipc_channel_state */
-	int32_t error;		    /* CLOSED: 0 or the -errno that ended it */
+	size_t size;	/* in: sizeof(struct ipc_channel_info) */
+	uint32_t state; /* enum ipc_channel_state */
+	/* CLOSED: 0 or the -errno that ended it; OPENING: that ended it last, 0 if it never was open */
+	int32_t error;
 	uint64_t id;		    /* the broker's number for the channel */
 	uint64_t payload_max_bytes; /* largest payload this side can send */
 	uint64_t receive_max_bytes; /* largest payload this side can receive */
@@ -45,7 +48,7 @@ struct ipc_channel_info {
 	uint32_t n_calls;
 	const char *peer;	     /* the workload at the other end, as the broker verified it */
 	const char *service;	     /* "shop.Orders" */
-	const char *reason;	     /* CLOSED: in words; else "" */
+	const char *reason;	     /* CLOSED, OPENING: `error` in words; else "" */
 	uint64_t n_received, n_sent; /* frames */
 	uint64_t n_sleeps;	     /* times this side slept for the channel in a call */
 	uint64_t n_wakes;	     /* wake system calls this side made for the peer */
@@ -65,6 +68,16 @@ struct ipc_channel_info {
  * @service: from the generated header; must outlive the channel
  * @opts:    NULL for the defaults
  * @ret:     set on success; ipc_channel_free()
+ *
+ * The channel survives its peer. When that dies, closes or drains, every call in flight ends
+ * (UNAVAILABLE, with its fate: not executed where a peer that closed said so, else unknown), and
+ * IPC_EVENT_CHANNEL comes with a negative status. The library then opens the channel again by
+ * itself, as long as the loop is used, with pauses that grow to 2 s; IPC_EVENT_CHANNEL with status 0
+ * says that the handle is good for calls again. ipc_channel_info() tells the difference between that
+ * (OPENING) and a loss that is final (CLOSED): the capability was revoked, the peer or the server
+ * found next broke the protocol, the broker is gone, or IPC_OPEN_ONCE was given. A failed ipc_open()
+ * is final. A room that the program has open delays reopening until it is committed or aborted, and
+ * a commit of it answers -EPIPE. Counters of ipc_channel_info() begin anew with each opening.
  *
  * A service that this very loop offers is not found: calls to oneself need no channel.
  *

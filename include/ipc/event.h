@@ -24,7 +24,7 @@ enum ipc_event_kind {
 		4, /* server: nobody waits for the call any more; end it all the same */
 	/* after -EAGAIN: the channel has room again; or, with a call, that has credit again */
 	IPC_EVENT_WRITABLE = 5,
-	IPC_EVENT_CHANNEL = 6, /* a channel came (status 0) or went (status < 0: why) */
+	IPC_EVENT_CHANNEL = 6, /* a channel came (status 0), each time, or went (status < 0: why) */
 	IPC_EVENT_DRAINED = 7, /* server: ipc_server_drain() is through; server */
 	IPC_EVENT_POST = 8,    /* ipc_loop_post() from another thread; user */
 	IPC_EVENT_FD = 9,      /* a watched fd is ready; fd, revents */

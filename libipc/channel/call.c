@@ -52,6 +52,13 @@ void ipci_call_reset(struct ipc_call *call)
 /* A client's slot is free: who waits for one goes on, unless no calls are begun here any more. */
 static void slot_freed(struct ipc_channel *channel)
 {
+	const uint32_t slot = (uint32_t)(channel->free_calls - channel->calls);
+
+	if (channel->life & IPCI_LIFE_STRAY && slot >= channel->max_calls) {
+		channel->free_calls = channel->free_calls->next_free;
+		if (--channel->n_stray == 0)
+			channel->life &= (uint8_t)~IPCI_LIFE_STRAY;
+	}
 	if (channel->life & IPCI_LIFE_DRAINS)
 		channel->free_calls = NULL;
 	if (channel->call_wanted || channel->life & IPCI_LIFE_DRAINS)
@@ -200,8 +207,6 @@ static int begin_check(const struct ipc_channel *channel, uint32_t method, size_
 {
 	if (channel->at_server || method >= IPC_METHODS_MAX)
 		return -EINVAL;
-	if (!channel->inbox)
-		return ipci_channel_error(channel);
 	if (channel->room_call)
 		return -EBUSY;
 	if (max_bytes > ipci_payload_max_bytes(channel->tx.ring_bytes))
@@ -242,22 +247,24 @@ static int begin_with_opts(struct ipc_call *call, const struct ipc_call_opts *op
 }
 
 /*
- * For want of a call: with IPC_BLOCK waits until one ends, or until a reply must be received before
- * one can.
+ * The channel is not open, or has no call that is free: with IPC_BLOCK waits for both, or until a
+ * reply must be received before there can be one.
  */
-static int wait_for_call(struct ipc_channel *channel, const struct ipc_call_opts *opts)
+__attribute__((__noinline__)) static int get_ready(struct ipc_channel *channel,
+						   const struct ipc_call_opts *opts)
 {
-	uint64_t deadline_ns = IPCI_NEVER;
-	int r = -EAGAIN;
+	const bool block = opts && opts->flags & IPC_BLOCK;
+	const uint64_t deadline_ns = opts ? deadline_of(opts) : IPCI_NEVER;
+	int r = 0;
 
-	if (opts)
-		deadline_ns = deadline_of(opts);
-	if (opts && opts->flags & IPC_BLOCK)
-		r = ipci_block_for_room(channel, NULL, 0, deadline_ns);
-	else if (channel->life & IPCI_LIFE_DRAINS)
-		return -ENOTCONN;
-	channel->call_wanted = channel->call_wanted || r == -EAGAIN;
-	return r;
+	if (channel->inbox && !channel->free_calls) {
+		if (block)
+			r = ipci_block_for_room(channel, NULL, 0, deadline_ns);
+		else
+			r = channel->life & IPCI_LIFE_DRAINS ? -ENOTCONN : -EAGAIN;
+		channel->call_wanted = channel->call_wanted || r == -EAGAIN;
+	}
+	return channel->inbox ? r : ipci_reopen_await(channel, block, deadline_ns);
 }
 
 IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes,
@@ -282,8 +289,10 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
 			return -EINVAL;
 		opts = &known;
 	}
-	if (!channel->free_calls) {
-		r = wait_for_call(channel, opts);
+	if (__builtin_expect(!channel->inbox || !channel->free_calls, 0)) {
+		r = get_ready(channel, opts);
+		if (r == 0)
+			r = begin_check(channel, method, max_bytes);
 		if (r < 0)
 			return r;
 	}

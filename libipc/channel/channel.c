@@ -21,13 +21,10 @@
 #include "objects.h"
 #include "stream.h"
 
-int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
+void ipci_channel_init(struct ipc_channel *channel, struct ipc_loop *loop,
 		       const struct ipc_service *service)
 {
-	struct ipc_channel *channel = calloc(1, sizeof(*channel));
-
-	if (!channel)
-		return -ENOMEM;
+	*channel = (struct ipc_channel){};
 	channel->loop = loop;
 	channel->service = service;
 	channel->bell = -EBADF;
@@ -37,6 +34,17 @@ int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 	ipci_list_init(&channel->tended);
 	ipci_list_init(&channel->owing);
 	ipci_list_init(&channel->ready);
+	ipci_list_init(&channel->link);
+}
+
+int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
+		       const struct ipc_service *service)
+{
+	struct ipc_channel *channel = malloc(sizeof(*channel));
+
+	if (!channel)
+		return -ENOMEM;
+	ipci_channel_init(channel, loop, service);
 	ipci_list_append(&loop->channels, &channel->link);
 	*ret = channel;
 	return 0;
@@ -80,22 +88,46 @@ int ipci_channel_check_pages(uint32_t flags, uint32_t page_bytes, const char *wh
 			      whose, whose[0] == 'c' ? "server" : "client");
 }
 
-static int alloc_calls(struct ipc_channel *channel, uint32_t max_calls)
+/* A call's first life in its slot. */
+static void init_call(struct ipc_channel *channel, uint32_t slot)
 {
-	channel->calls = calloc(max_calls, sizeof(struct ipc_call));
+	struct ipc_call *call = &channel->calls[slot];
+
+	call->channel = channel;
+	ipci_list_init(&call->ready);
+	ipci_list_init(&call->outbox);
+	ipci_call_reset(call);
+}
+
+/*
+ * The slots agreed on. A client that joins again may still have calls of before, ended and not
+ * reported: theirs come back when they are free, those beyond today's number never.
+ */
+static int list_calls(struct ipc_channel *channel, uint32_t max_calls)
+{
+	const uint32_t n = channel->at_server ? max_calls : channel->max_calls_wanted;
+
+	if (!channel->calls)
+		channel->calls = calloc(n, sizeof(struct ipc_call));
 	if (!channel->calls)
 		return -ENOMEM;
+	for (; channel->n_slots < max_calls; channel->n_slots++)
+		init_call(channel, channel->n_slots);
 	channel->max_calls = max_calls;
-	for (uint32_t i = max_calls; i-- > 0;) {
+	channel->free_calls = NULL;
+	channel->n_stray = 0;
+	for (uint32_t i = channel->n_slots; i-- > 0;) {
 		struct ipc_call *call = &channel->calls[i];
 
-		call->channel = channel;
-		ipci_list_init(&call->ready);
-		ipci_list_init(&call->outbox);
-		ipci_call_reset(call);
-		call->next_free = channel->free_calls;
-		channel->free_calls = call;
+		if (i >= max_calls) {
+			channel->n_stray += call->state != IPCI_CALL_FREE;
+		} else if (call->state == IPCI_CALL_FREE) {
+			call->next_free = channel->free_calls;
+			channel->free_calls = call;
+		}
 	}
+	if (channel->n_stray)
+		channel->life |= IPCI_LIFE_STRAY;
 	return 0;
 }
 
@@ -122,7 +154,7 @@ int ipci_channel_join(struct ipc_channel *channel, struct ipci_half *peer, int b
 		      uint32_t max_calls, uint64_t features)
 {
 	struct ipci_inbox *inbox = calloc(1, sizeof(*inbox));
-	int r = inbox ? alloc_calls(channel, max_calls) : -ENOMEM;
+	int r = inbox ? list_calls(channel, max_calls) : -ENOMEM;
 
 	if (r == 0)
 		r = hang_bell(channel, bell);
@@ -349,12 +381,36 @@ static int status_of(int code)
 	}
 }
 
-static void settle_call(struct ipc_call *call, int code, const char *text)
+/*
+ * From where on the peer took none of our frames: it closed, and said so. A claim, which is checked
+ * for being possible and then believed: a liar deceives its own caller alone. A peer that died, or
+ * broke the rules, is not believed.
+ */
+static uint64_t taken_by_peer(const struct ipc_channel *channel, enum ipci_reason reason)
 {
+	const struct ipci_producer *tx = &channel->tx;
+	uint64_t taken;
+
+	if (!channel->inbox || reason == IPCI_REASON_POISONED ||
+	    (ipci_state(tx->peer) & 0xff) != IPCI_PHASE_CLOSED)
+		return UINT64_MAX;
+	taken = ipci_taken(tx->peer);
+	return taken > tx->head || taken < tx->peer_consumed || taken % IPCI_LINE_BYTES ? UINT64_MAX
+											: taken;
+}
+
+static void settle_call(struct ipc_call *call, int code, uint64_t taken, const char *text)
+{
+	/* Nobody is there any more to be told, or to hold the slot. */
+	ipci_list_remove(&call->outbox);
+	call->expired = false;
 	switch (call->state) {
 	case IPCI_CALL_SENT:
 		if (!ipci_call_is_over(call))
-			ipci_call_end(call, status_of(code), IPC_FATE_UNKNOWN, text);
+			ipci_call_end(call, status_of(code),
+				      call->position >= taken ? IPC_FATE_NOT_EXECUTED
+							      : IPC_FATE_UNKNOWN,
+				      text);
 		break;
 	case IPCI_CALL_ZOMBIE:
 	case IPCI_CALL_FAILED:
@@ -390,6 +446,7 @@ static void say_goodbye(struct ipc_channel *channel, enum ipci_reason reason)
 	ipci_channel_give_back(channel);
 	/* The word and the bell go with the channel. */
 	ipci_loop_flush_wakes(channel->loop->poller);
+	ipci_taken_set(channel->tx.own, channel->inbox->rx.tail);
 	ipci_state_set(channel->tx.own, IPCI_PHASE_CLOSED, reason);
 	ipci_bell_bump(&channel->tx.own->bell_frames);
 	ipci_bell_bump(&channel->tx.own->bell_space);
@@ -416,8 +473,11 @@ static void unmap(struct ipc_channel *channel)
 void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason reason,
 		       const char *text)
 {
+	uint64_t taken;
+
 	if (channel->lost)
 		return;
+	taken = taken_by_peer(channel, reason);
 	channel->lost = true;
 	channel->error = code;
 	/* What the broker said stands there already. */
@@ -437,13 +497,15 @@ void ipci_channel_lose(struct ipc_channel *channel, int code, enum ipci_reason r
 	unmap(channel);
 	/* Counted as one more, a channel that nobody holds stays until the last call is settled. */
 	channel->n_calls++;
-	for (uint32_t i = 0; i < channel->max_calls; i++)
-		settle_call(&channel->calls[i], code, text);
+	for (uint32_t i = 0; i < channel->n_slots; i++)
+		settle_call(&channel->calls[i], code, taken, text);
 	channel->n_calls--;
 	if (!channel->freed) {
 		channel->came = false;
 		channel->went = true;
+		channel->went_error = code;
 		ipci_channel_ready(channel);
+		ipci_reopen_plan(channel);
 	}
 }
 
@@ -452,9 +514,10 @@ static void destroy(struct ipc_channel *channel)
 	ipci_list_remove(&channel->ready);
 	ipci_list_remove(&channel->link);
 	ipci_half_deinit(&channel->own);
-	for (uint32_t i = 0; i < channel->max_calls; i++)
+	for (uint32_t i = 0; i < channel->n_slots; i++)
 		ipci_stream_free(&channel->calls[i]);
 	ipci_stream_free_pool(channel);
+	ipci_reopen_free(channel);
 	free(channel->calls);
 	free(channel->methods);
 	free(channel);
@@ -463,8 +526,10 @@ static void destroy(struct ipc_channel *channel)
 /* A channel whose handle is gone goes with the last call that the program holds. */
 void ipci_channel_free_if_idle(struct ipc_channel *channel)
 {
-	if (!channel->room_call)
+	if (!channel->room_call) {
 		ipci_half_deinit(&channel->own);
+		ipci_reopen_room_closed(channel);
+	}
 	if (channel->freed && channel->lost && channel->n_calls == 0)
 		destroy(channel);
 }
@@ -479,7 +544,7 @@ static void free_after_fork(struct ipc_channel *channel)
 	ipci_channel_set_cold(channel);
 	ipci_list_remove(&channel->owing);
 	ipci_list_remove(&channel->link);
-	for (uint32_t i = 0; i < channel->max_calls; i++) {
+	for (uint32_t i = 0; i < channel->n_slots; i++) {
 		free(channel->calls[i].text);
 		ipci_stream_free(&channel->calls[i]);
 	}
@@ -490,6 +555,7 @@ static void free_after_fork(struct ipc_channel *channel)
 		channel->inbox->half = (struct ipci_half){};
 		ipci_inbox_free_if_idle(channel->inbox);
 	}
+	ipci_reopen_free(channel);
 	free(channel->calls);
 	free(channel->methods);
 	free(channel);
@@ -507,7 +573,7 @@ void ipci_channel_discard(struct ipc_channel *channel)
 	ipci_channel_lose(channel, -EPIPE, IPCI_REASON_FREED, "freed");
 	/* Counted as one more, the channel stays until the last call went. */
 	channel->n_calls++;
-	for (uint32_t i = 0; i < channel->max_calls; i++)
+	for (uint32_t i = 0; i < channel->n_slots; i++)
 		if (channel->calls[i].state != IPCI_CALL_FREE &&
 		    channel->calls[i].state != IPCI_CALL_LATE)
 			ipci_call_free(&channel->calls[i]);
@@ -534,9 +600,9 @@ IPC_PUBLIC void ipc_channel_free(ipc_channel *channel)
 
 static void fill_info(const struct ipc_channel *channel, struct ipc_channel_info *info)
 {
-	info->state = channel->lost    ? IPC_CHANNEL_CLOSED
-		      : channel->inbox ? IPC_CHANNEL_OPEN
-				       : IPC_CHANNEL_OPENING;
+	info->state = channel->inbox				     ? IPC_CHANNEL_OPEN
+		      : channel->lost && !ipci_reopen_waits(channel) ? IPC_CHANNEL_CLOSED
+								     : IPC_CHANNEL_OPENING;
 	info->error = channel->error;
 	info->id = channel->id;
 	info->max_calls = channel->max_calls;

@@ -68,6 +68,12 @@ int ipci_pages_check(struct ipc_loop *loop, uint32_t flags, uint64_t *ring_bytes
 void ipci_open_opened(struct ipc_loop *loop, ipc_broker_Message message, struct ipci_fds *fds);
 bool ipci_open_failed(struct ipc_loop *loop, uint64_t serial, int error, const char *text);
 
+/* Makes the half and sends OPEN with it. */
+int ipci_open_request(struct ipc_channel *channel, const struct ipc_open_opts *opts,
+		      uint64_t timeout_ns);
+/* An open came to nothing. */
+void ipci_open_ended(struct ipc_channel *channel, int error, const char *text);
+
 /* serve.c */
 void ipci_serve_withdraw(struct ipc_server *server);
 void ipci_serve_offer(struct ipc_loop *loop, ipc_broker_Message message, struct ipci_fds *fds);

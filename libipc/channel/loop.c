@@ -181,6 +181,8 @@ static void init_lists(struct ipc_loop *loop)
 	ipci_list_init(&loop->tended);
 	ipci_list_init(&loop->channels);
 	ipci_list_init(&loop->servers);
+	ipci_list_init(&loop->reopening);
+	loop->reopen_ns = IPCI_NEVER;
 	ipci_list_init(&loop->watches);
 	ipci_list_init(&loop->ready_calls);
 	ipci_list_init(&loop->ready_channels);

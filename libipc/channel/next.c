@@ -62,6 +62,7 @@ int ipci_loop_poll(struct ipc_loop *loop, uint64_t timeout_ns)
 	if (loop->n_timers)
 		ipci_timer_expire(loop, loop->polled_ns);
 	ipci_hot_tend(loop);
+	ipci_reopen_due(loop, loop->polled_ns);
 	return n < 0 ? n : 0;
 }
 
@@ -78,17 +79,17 @@ static int report_channel(struct ipc_loop *loop, struct ipc_event *event)
 		.channel = channel,
 		.user = channel->user,
 	};
-	if (channel->came) {
-		channel->came = false;
-	} else {
-		event->status = channel->error;
+	if (channel->went) {
+		event->status = channel->went_error;
 		channel->went = false;
 		if (channel->at_server) {
 			loop->departed = channel;
 			loop->departing = true;
 		}
+	} else {
+		channel->came = false;
 	}
-	if (!channel->went)
+	if (!channel->came)
 		ipci_list_remove(&channel->ready);
 	return IPCI_LOOK_EVENT;
 }

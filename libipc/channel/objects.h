@@ -142,6 +142,7 @@ enum {
 	IPCI_LIFE_GUARDED = 1 << 0,    /* server: each request is asked whether it may go on */
 	IPCI_LIFE_SHORT = 1 << 1,      /* server: a waiting request lacks room for its answer */
 	IPCI_LIFE_DRAIN_OWED = 1 << 2, /* server: DRAIN waits for room */
+	IPCI_LIFE_STRAY = 1 << 4,      /* client: calls of before have slots beyond today's */
 	IPCI_LIFE_DRAINS = 1 << 3,     /* client: DRAIN came: no new calls */
 };
 
@@ -189,6 +190,8 @@ struct ipc_channel {
 	struct ipci_spin spin;
 	struct ipci_patience patience; /* with a reply, or with the next request */
 	uint32_t max_calls, n_calls;
+	uint32_t n_slots;	   /* of calls[] that were ever agreed on */
+	uint32_t n_stray;	   /* of them in use, and beyond max_calls */
 	uint32_t max_calls_wanted; /* client: what was asked for; what was agreed may be less */
 	uint32_t flags;		   /* client: IPC_HUGE_PAGES and the like */
 	uint64_t room_wanted;	   /* 0, or the frame bytes for which WRITABLE is owed */
@@ -211,10 +214,12 @@ struct ipc_channel {
 	char peer[IPCI_NAME_BYTES];
 	char reason[IPCI_ERROR_TEXT_BYTES];
 	bool async;
-	bool came;  /* CHANNEL with status 0 is owed */
-	bool went;  /* CHANNEL with status < 0 is owed */
-	bool lost;  /* ipci_channel_lose() ran */
-	bool freed; /* nobody has the handle: goes with its last call */
+	bool came; /* CHANNEL with status 0 is owed */
+	bool went; /* CHANNEL with status < 0 is owed, before that */
+	int went_error;
+	struct ipci_reopen *reopen; /* client: NULL if its loss is final */
+	bool lost;		    /* ipci_channel_lose() ran */
+	bool freed;		    /* nobody has the handle: goes with its last call */
 	uint64_t n_wakes, n_sleeps, n_wakes_deferred, n_membarriers;
 	uint64_t n_received; /* of the inbox, once it is gone */
 	/* of padding without a frame between: how much, and after which frame */
@@ -297,6 +302,8 @@ struct ipc_loop {
 	uint32_t n_served;    /* frames since the kernel was asked, whole turns */
 	struct ipci_list channels;
 	struct ipci_list servers;
+	struct ipci_list reopening; /* lost channels that wait for their time */
+	uint64_t reopen_ns;	    /* when the first of them is due */
 	struct ipci_list watches;
 	struct ipci_list ready_calls;
 	struct ipci_list ready_channels;
@@ -448,7 +455,29 @@ static inline bool ipci_outbox_waits(const struct ipc_channel *channel)
 	return !ipci_list_empty(&channel->outbox) || channel->life & IPCI_LIFE_DRAIN_OWED;
 }
 
+/* reconnect.c */
+int ipci_reopen_new(struct ipc_channel *channel, const struct ipc_open_opts *opts); /* or -ENOMEM */
+void ipci_reopen_free(struct ipc_channel *channel);
+/* Lost, and to be opened again? */
+bool ipci_reopen_waits(const struct ipc_channel *channel);
+void ipci_reopen_opened(struct ipc_channel *channel);
+/* It was lost, and its calls are settled. */
+void ipci_reopen_plan(struct ipc_channel *channel);
+/* It was not opened again: true if it will be tried once more. */
+bool ipci_reopen_failed(struct ipc_channel *channel, int error);
+/* The program closed the room that it had open when the channel was lost. */
+void ipci_reopen_room_closed(struct ipc_channel *channel);
+/* Opens what is due. */
+void ipci_reopen_due(struct ipc_loop *loop, uint64_t now_ns);
+/*
+ * For ipc_begin() on a channel that is not open: 0 it is now; -ENOTCONN not yet, or with @block
+ * -ETIMEDOUT, -EINTR; else why it stays closed.
+ */
+int ipci_reopen_await(struct ipc_channel *channel, bool block, uint64_t deadline_ns);
+
 /* channel.c */
+void ipci_channel_init(struct ipc_channel *channel, struct ipc_loop *loop,
+		       const struct ipc_service *service);
 int ipci_channel_alloc(struct ipc_channel **ret, struct ipc_loop *loop,
 		       const struct ipc_service *service);
 /* A new half as @flags, IPC_HUGE_PAGES and the like, say, with its identity. 0 or -errno. */

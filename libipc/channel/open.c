@@ -23,6 +23,27 @@ static struct ipc_channel *find_opening(struct ipc_loop *loop, uint64_t serial)
 	return NULL;
 }
 
+void ipci_open_ended(struct ipc_channel *channel, int error, const char *text)
+{
+	struct ipc_loop *loop = channel->loop;
+
+	channel->open_serial = 0;
+	channel->lost = true;
+	ipci_half_deinit(&channel->own);
+	if (text != channel->reason)
+		(void)snprintf(channel->reason, sizeof(channel->reason), "%s", text);
+	(void)ipci_error_set(&loop->error, error, "%s", channel->reason);
+	if (ipci_reopen_failed(channel, error))
+		return;
+	channel->error = error;
+	if (channel->async) {
+		channel->came = false;
+		channel->went = true;
+		channel->went_error = error;
+		ipci_channel_ready(channel);
+	}
+}
+
 /*
  * An open that came to nothing: told to who waits, or as an event. False if the serial is of no
  * open.
@@ -33,16 +54,7 @@ bool ipci_open_failed(struct ipc_loop *loop, uint64_t serial, int error, const c
 
 	if (!channel)
 		return false;
-	channel->open_serial = 0;
-	channel->lost = true;
-	channel->error = error;
-	ipci_half_deinit(&channel->own);
-	(void)snprintf(channel->reason, sizeof(channel->reason), "%s", text);
-	(void)ipci_error_set(&loop->error, error, "%s", text);
-	if (channel->async) {
-		channel->went = true;
-		ipci_channel_ready(channel);
-	}
+	ipci_open_ended(channel, error, text);
 	ipci_control_answer(loop, serial, error);
 	return true;
 }
@@ -117,6 +129,9 @@ void ipci_open_opened(struct ipc_loop *loop, ipc_broker_Message message, struct 
 		return;
 	}
 	channel->open_serial = 0;
+	channel->error = 0;
+	channel->reason[0] = '\0';
+	ipci_reopen_opened(channel);
 	if (channel->async) {
 		channel->came = true;
 		ipci_channel_ready(channel);
@@ -124,9 +139,8 @@ void ipci_open_opened(struct ipc_loop *loop, ipc_broker_Message message, struct 
 	ipci_control_answer(loop, serial, 0);
 }
 
-/* Makes the half and sends the request with it. */
-static int request(struct ipc_channel *channel, const struct ipc_open_opts *opts,
-		   uint64_t timeout_ns)
+int ipci_open_request(struct ipc_channel *channel, const struct ipc_open_opts *opts,
+		      uint64_t timeout_ns)
 {
 	struct ipc_loop *loop = channel->loop;
 	const struct ipc_service *service = channel->service;
@@ -171,7 +185,10 @@ static int open_channel(struct ipc_channel *channel, const struct ipc_open_opts 
 	channel->async = opts->flags & IPC_OPEN_ASYNC;
 	channel->flags = opts->flags & IPCI_PAGES_FLAGS;
 	channel->max_calls_wanted = opts->max_calls;
-	r = request(channel, opts, timeout_ns);
+	r = opts->flags & IPC_OPEN_ONCE ? 0 : ipci_reopen_new(channel, opts);
+	if (r < 0)
+		return r;
+	r = ipci_open_request(channel, opts, timeout_ns);
 	if (r < 0 || channel->async)
 		return r;
 	serial = channel->open_serial;
@@ -197,7 +214,7 @@ IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service,
 	r = ipci_opts_copy(&known, sizeof(known), opts);
 	if (r < 0)
 		return r;
-	if (known.flags & ~(IPC_OPEN_ASYNC | IPCI_PAGES_FLAGS) || known.token)
+	if (known.flags & ~(IPC_OPEN_ASYNC | IPC_OPEN_ONCE | IPCI_PAGES_FLAGS) || known.token)
 		return ipci_error_set(&loop->error, -EINVAL,
 				      "ipc_open_opts: an unknown flag, or a token");
 	r = ipci_service_check(loop, service);

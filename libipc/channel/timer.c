@@ -86,7 +86,9 @@ void ipci_timer_remove(struct ipc_call *call)
 
 uint64_t ipci_timer_next_ns(const struct ipc_loop *loop)
 {
-	return loop->n_timers ? loop->timers[0]->deadline_ns : IPCI_NEVER;
+	const uint64_t call_ns = loop->n_timers ? loop->timers[0]->deadline_ns : IPCI_NEVER;
+
+	return call_ns < loop->reopen_ns ? call_ns : loop->reopen_ns;
 }
 
 void ipci_timer_expire(struct ipc_loop *loop, uint64_t now_ns)

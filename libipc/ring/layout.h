@@ -82,7 +82,9 @@ struct ipci_control {
 	alignas(IPCI_GROUP_BYTES) _Atomic uint64_t produced;
 	_Atomic uint64_t oldest_valid;
 
+	/* with state closed: `taken` is how far the owner took frames out of the peer's ring */
 	alignas(IPCI_GROUP_BYTES) _Atomic uint32_t state;
+	_Atomic uint64_t taken;
 };
 
 static_assert(offsetof(struct ipci_control, magic) == 0, "layout");
@@ -97,6 +99,7 @@ static_assert(offsetof(struct ipci_control, bell_space) == 388, "layout");
 static_assert(offsetof(struct ipci_control, produced) == 512, "layout");
 static_assert(offsetof(struct ipci_control, oldest_valid) == 520, "layout");
 static_assert(offsetof(struct ipci_control, state) == 640, "layout");
+static_assert(offsetof(struct ipci_control, taken) == 648, "layout");
 static_assert(sizeof(struct ipci_control) == 768, "layout");
 static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4,
 	      "lock-free atomics are plain words");

@@ -193,4 +193,19 @@ static inline uint32_t ipci_state(const struct ipci_control *peer)
 	return atomic_load_explicit(&peer->state, IPCI_STATE_ACQUIRE);
 }
 
+/*
+ * The last word on what was taken, before the state says closed. Not `consumed`: that stays behind
+ * what is still held in place. Relaxed: STATE's release, which follows, orders it.
+ */
+static inline void ipci_taken_set(struct ipci_control *own, uint64_t position)
+{
+	atomic_store_explicit(&own->taken, position, memory_order_relaxed);
+}
+
+/* After the state was seen to say closed; a claim. Relaxed: STATE's acquire came before. */
+static inline uint64_t ipci_taken(const struct ipci_control *peer)
+{
+	return atomic_load_explicit(&peer->taken, memory_order_relaxed);
+}
+
 #endif

@@ -128,7 +128,9 @@ static void take_toll(ipc_loop *loop, struct toll *toll)
 static void kill_server(int step, unsigned n_replies)
 {
 	struct ipc_call_opts call_opts = {.size = sizeof(call_opts)};
-	struct ipc_open_opts opts = {.size = sizeof(opts), .timeout_ns = PATIENCE_NS};
+	struct ipc_open_opts opts = {.size = sizeof(opts),
+				     .flags = IPC_OPEN_ONCE,
+				     .timeout_ns = PATIENCE_NS};
 	struct toll toll = {};
 	struct victim victim;
 	struct world world;

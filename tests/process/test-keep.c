@@ -69,8 +69,7 @@ Test(keep, a_large_message_stays_where_it_is, .timeout = 60)
 			kept[i] = fetch(5000 + 100 * i, i);
 			cr_assert_eq(kept[i].flags, IPC_MSG_IN_PLACE | IPC_MSG_LAST);
 			cr_assert_eq(ipc_keep(&kept[i]), 0);
-			cr_assert_eq(kept[i].flags,
-				     IPC_MSG_IN_PLACE | IPC_MSG_LAST | IPC_MSG_KEPT);
+			cr_assert_eq(kept[i].flags, IPC_MSG_IN_PLACE | IPC_MSG_LAST | IPC_MSG_KEPT);
 		}
 		/* What fits beside them comes and goes. */
 		for (unsigned i = 0; i < 10; i++)
@@ -301,7 +300,9 @@ Test(keep, what_is_kept_outlives_the_loop, .timeout = 30)
 Test(keep, what_is_kept_outlives_the_peer_s_process, .timeout = 30)
 {
 	struct echo_server echo = {};
-	struct ipc_open_opts opts = {.size = sizeof(opts), .timeout_ns = PATIENCE_NS};
+	struct ipc_open_opts opts = {.size = sizeof(opts),
+				     .flags = IPC_OPEN_ONCE,
+				     .timeout_ns = PATIENCE_NS};
 	struct ipc_channel_info info;
 	struct ipc_room room;
 	struct ipc_event event;

@@ -20,14 +20,19 @@ static void keep_request(struct pair *p, struct ipc_event *event)
 }
 
 /* Starts, and has @n calls at the server. */
-static void start(unsigned n)
+static void start_with(unsigned n, const struct pair_opts *opts)
 {
 	n_kept = 0;
-	pair_start(&pair, NULL);
+	pair_start(&pair, opts);
 	pair.server.on_event = keep_request;
 	for (unsigned i = 0; i < n; i++)
 		(void)send_call(pair.channel, HOLD, 20, i, NULL);
 	PUMP_UNTIL(&pair, n_kept == n);
+}
+
+static void start(unsigned n)
+{
+	start_with(n, NULL);
 }
 
 /* ── failing ── */
@@ -358,10 +363,11 @@ static void check_unavailable(struct pair *p, struct ipc_event *event)
 /* A reply is on its way when the server goes: it arrives, and then the end. */
 static void go_with(void (*go)(struct pair *))
 {
+	const struct pair_opts opts = {.client_flags = IPC_OPEN_ONCE};
 	struct ipc_room room = {};
 	ipc_call *call = NULL;
 
-	start(3);
+	start_with(3, &opts);
 	pair.client.on_event = check_unavailable;
 	reply_with(kept[1], 30, 5);
 	go(&pair);

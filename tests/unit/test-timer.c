@@ -35,6 +35,7 @@ static void reset(void)
 	free(f.loop.timers);
 	memset(&f, 0, sizeof(f));
 	f.channel.loop = &f.loop;
+	f.loop.reopen_ns = IPCI_NEVER;
 	for (unsigned i = 0; i < N_CALLS; i++)
 		f.calls[i].channel = &f.channel;
 	n_expired = 0;
