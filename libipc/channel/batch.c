@@ -5,6 +5,7 @@
  * one look at whether the peer sleeps. As many are opened as there is credit and room for.
  */
 #include "stream.h"
+#include "threads.h"
 
 static int check_reserve(const struct ipc_call *call, size_t max_bytes)
 {
@@ -63,6 +64,7 @@ IPC_PUBLIC int ipc_reserve_batch(ipc_call *call, size_t max_bytes, uint32_t n, u
 
 	if (!call || !rooms || n == 0 || n > IPC_BATCH_MAX || flags & ~(uint32_t)IPC_BLOCK)
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	r = check_reserve(call, max_bytes);
@@ -122,6 +124,7 @@ IPC_PUBLIC int ipc_commit_batch(ipc_call *call, const size_t *sizes_bytes, uint3
 
 	if (!call || !sizes_bytes || n == 0 || flags & ~(uint32_t)(IPC_LAST | IPC_MORE))
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	r = check_commit(call, sizes_bytes, n);

@@ -19,6 +19,7 @@
 #include "objects.h"
 #include "stream.h"
 #include "trace.h"
+#include "threads.h"
 
 struct ipc_call *ipci_call_by_id(struct ipc_channel *channel, uint64_t id)
 {
@@ -276,6 +277,7 @@ IPC_PUBLIC int ipc_begin(ipc_channel *channel, uint32_t method, size_t max_bytes
 
 	if (!channel || !ret || !room)
 		return -EINVAL;
+	IPCI_ENTER(channel->loop);
 	if (ipci_forked(channel->loop))
 		return -ECHILD;
 	r = begin_check(channel, method, max_bytes);
@@ -317,6 +319,7 @@ IPC_PUBLIC int ipc_reserve(ipc_call *call, size_t max_bytes, uint32_t flags, str
 	if (!call || !room || flags & ~(uint32_t)(IPC_BLOCK | IPC_LAST))
 		return -EINVAL;
 	channel = call->channel;
+	IPCI_ENTER(channel->loop);
 	if (ipci_forked(channel->loop))
 		return -ECHILD;
 	if (call->state != IPCI_CALL_SERVED)
@@ -420,6 +423,7 @@ IPC_PUBLIC int ipc_commit(ipc_call *call, size_t size_bytes, uint32_t flags)
 
 	if (!call || flags & ~(uint32_t)(IPC_LAST | IPC_MORE))
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	if (!(flags & IPC_LAST))
@@ -441,6 +445,7 @@ IPC_PUBLIC void ipc_abort(ipc_call *call)
 
 	if (!call || ipci_forked(call->channel->loop))
 		return;
+	IPCI_ENTER(call->channel->loop);
 	channel = call->channel;
 	if (channel->room_call != call)
 		return;
@@ -483,6 +488,7 @@ IPC_PUBLIC int ipc_fail(ipc_call *call, int status, const char *text)
 {
 	if (!call || status < IPC_CANCELLED || status > IPC_UNAUTHENTICATED)
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	if (!ipci_call_is_served(call))
@@ -506,6 +512,7 @@ IPC_PUBLIC void ipc_cancel(ipc_call *call)
 {
 	if (!call || ipci_forked(call->channel->loop) || call->channel->at_server)
 		return;
+	IPCI_ENTER(call->channel->loop);
 	/* A reply that is here already, or a loss, leaves nothing to cancel. */
 	if (call->state == IPCI_CALL_BEGUN)
 		ipc_abort(call);
@@ -606,6 +613,7 @@ IPC_PUBLIC int ipc_call_info(ipc_call *call, struct ipc_call_info *ret)
 	if (!call || !ret || ret->size < sizeof(size_t) || ret->size > 4096 ||
 	    call->state == IPCI_CALL_FREE)
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	size = ret->size;
@@ -617,22 +625,30 @@ IPC_PUBLIC int ipc_call_info(ipc_call *call, struct ipc_call_info *ret)
 
 IPC_PUBLIC void *ipc_call_user(ipc_call *call)
 {
-	return call ? call->user : NULL;
+	if (!call)
+		return NULL;
+	IPCI_ENTER(call->channel->loop);
+	return call->user;
 }
 
 IPC_PUBLIC void ipc_call_set_user(ipc_call *call, void *user)
 {
-	if (call)
-		call->user = user;
+	if (!call)
+		return;
+	IPCI_ENTER(call->channel->loop);
+	call->user = user;
 }
 
 IPC_PUBLIC struct ipc_writer *ipc_call_writer(ipc_call *call)
 {
+	IPCI_ENTER(call->channel->loop);
 	return &call->channel->writer;
 }
 
 IPC_PUBLIC void ipc_call_on_end(ipc_call *call, int *ended)
 {
-	if (call)
-		call->on_end = ended;
+	if (!call)
+		return;
+	IPCI_ENTER(call->channel->loop);
+	call->on_end = ended;
 }

@@ -20,6 +20,7 @@
 #include "membarrier.h"
 #include "objects.h"
 #include "stream.h"
+#include "threads.h"
 
 void ipci_channel_init(struct ipc_channel *channel, struct ipc_loop *loop,
 		       const struct ipc_service *service)
@@ -585,6 +586,7 @@ IPC_PUBLIC void ipc_channel_free(ipc_channel *channel)
 {
 	if (!channel || channel->freed)
 		return;
+	IPCI_ENTER(channel->loop);
 	/* A client's calls go with it; a server's stay until the program ended each. */
 	if (!channel->at_server || ipci_forked(channel->loop)) {
 		ipci_channel_discard(channel);
@@ -638,6 +640,7 @@ IPC_PUBLIC int ipc_channel_info(ipc_channel *channel, struct ipc_channel_info *r
 
 	if (!channel || !ret || ret->size < sizeof(size_t) || ret->size > 4096)
 		return -EINVAL;
+	IPCI_ENTER(channel->loop);
 	if (ipci_forked(channel->loop))
 		return -ECHILD;
 	size = ret->size;

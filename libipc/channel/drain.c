@@ -15,6 +15,7 @@
  * program frees the server.
  */
 #include "control.h"
+#include "threads.h"
 
 static const struct ipci_refusal drains = {IPC_UNAVAILABLE, "the server drains"};
 
@@ -97,6 +98,7 @@ IPC_PUBLIC int ipc_server_drain(ipc_server *server)
 	if (!server)
 		return -EINVAL;
 	loop = server->loop;
+	IPCI_ENTER(loop);
 	if (ipci_forked(loop))
 		return -ECHILD;
 	if (server->drains)

@@ -11,6 +11,7 @@
 #include "post.h"
 #include "quota.h"
 #include "turn.h"
+#include "threads.h"
 
 /* The last failed ipc_loop_new() of this thread, which left no loop to ask. */
 static _Thread_local struct ipci_error new_error;
@@ -51,6 +52,7 @@ IPC_PUBLIC int ipc_loop_watch(ipc_loop *loop, int fd, uint32_t events, void *use
 		return -EINVAL;
 	if (fd < 0)
 		return -EBADF;
+	IPCI_ENTER(loop);
 	if (ipci_forked(loop))
 		return -ECHILD;
 	watch = find_watch(loop, fd);
@@ -235,6 +237,7 @@ IPC_PUBLIC void ipc_loop_free(ipc_loop *loop)
 {
 	if (!loop)
 		return;
+	IPCI_ALONE(loop);
 	if (!ipci_forked(loop))
 		ipci_turn_begin(loop);
 	while (!ipci_list_empty(&loop->servers))

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "turn.h"
+#include "threads.h"
 
 #define POOL_MAX 16u /* snapshots that wait for use beside the current one */
 
@@ -189,6 +190,7 @@ IPC_PUBLIC int ipc_keep(struct ipc_msg *msg)
 	if (msg->flags & IPC_MSG_KEPT)
 		return -EALREADY;
 	loop = msg->owner;
+	IPCI_ENTER(loop);
 	if (ipci_forked(loop))
 		return -ECHILD;
 	if (msg->token != loop->turn)
@@ -200,6 +202,17 @@ IPC_PUBLIC int ipc_keep(struct ipc_msg *msg)
 	loop->n_kept++;
 	return 0;
 }
+
+#ifdef IPCI_THREAD_CHECKS
+static struct ipc_loop *loop_of(const struct ipc_msg *msg)
+{
+	if (msg->flags & IPC_MSG_IN_PLACE)
+		return ((struct ipci_inbox *)msg->owner)->loop;
+	if (msg->data == ((struct ipci_parked *)msg->owner)->data)
+		return ((struct ipci_parked *)msg->owner)->loop;
+	return ((struct ipci_snapshot *)msg->owner)->loop;
+}
+#endif
 
 /* Which of the three a kept message is shows in where its bytes lie. */
 static struct ipc_loop *release(struct ipc_msg *msg)
@@ -232,6 +245,7 @@ IPC_PUBLIC void ipc_release(struct ipc_msg *msg)
 
 	if (!msg || !(msg->flags & IPC_MSG_KEPT))
 		return;
+	IPCI_ALONE(loop_of(msg));
 	loop = release(msg);
 	*msg = (struct ipc_msg){};
 	if (--loop->n_kept == 0 && loop->dead)

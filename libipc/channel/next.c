@@ -8,6 +8,7 @@
 #include "quick.h"
 #include "stream.h"
 #include "turn.h"
+#include "threads.h"
 
 #define POLL_BATCH 64u
 #define LOOKS_PER_CLOCK 64u
@@ -414,6 +415,7 @@ IPC_PUBLIC int ipc_loop_next(ipc_loop *loop, struct ipc_event *event, int64_t ti
 
 	if (!loop || !event)
 		return -EINVAL;
+	IPCI_ENTER(loop);
 	if (ipci_forked(loop))
 		return -ECHILD;
 	ipci_turn_begin(loop);

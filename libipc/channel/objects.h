@@ -264,6 +264,9 @@ struct ipci_control_connection;
 
 struct ipc_loop {
 	unsigned fork_generation;
+#ifdef IPCI_THREAD_CHECKS
+	const char *_Atomic inside; /* the thread that is in a call: threads.c */
+#endif
 	enum ipc_wait wait;
 	uint64_t features; /* IPCI_FEATURE_…: what this side can do */
 	struct ipci_budget awakenings;

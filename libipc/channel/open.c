@@ -10,6 +10,7 @@
 #include "bell.h"
 #include "control.h"
 #include "dispose.h"
+#include "threads.h"
 
 static struct ipc_channel *find_opening(struct ipc_loop *loop, uint64_t serial)
 {
@@ -209,6 +210,7 @@ IPC_PUBLIC int ipc_open(ipc_loop *loop, const struct ipc_service *service,
 
 	if (!loop || !service || !ret)
 		return -EINVAL;
+	IPCI_ENTER(loop);
 	if (ipci_forked(loop))
 		return -ECHILD;
 	r = ipci_opts_copy(&known, sizeof(known), opts);

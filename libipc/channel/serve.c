@@ -10,6 +10,7 @@
 #include "bell.h"
 #include "control.h"
 #include "dispose.h"
+#include "threads.h"
 
 static struct ipc_server *find_server(struct ipc_loop *loop, uint64_t serial)
 {
@@ -266,6 +267,7 @@ IPC_PUBLIC int ipc_serve(ipc_loop *loop, const struct ipc_service *service,
 
 	if (!loop || !service || !ret)
 		return -EINVAL;
+	IPCI_ENTER(loop);
 	if (ipci_forked(loop))
 		return -ECHILD;
 	r = ipci_opts_copy(&known, sizeof(known), opts);
@@ -305,6 +307,7 @@ IPC_PUBLIC void ipc_server_free(ipc_server *server)
 	if (!server)
 		return;
 	loop = server->loop;
+	IPCI_ENTER(loop);
 	if (!ipci_forked(loop)) {
 		if (!server->drains)
 			ipci_serve_withdraw(server);

@@ -13,6 +13,7 @@
 #include "futex.h"
 #include "quick.h"
 #include "turn.h"
+#include "threads.h"
 
 #define LOOKS_PER_CLOCK 64u
 #define GLANCES 512u
@@ -230,6 +231,7 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
 
 	if (!call || !msg)
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	if (call->state != IPCI_CALL_BEGUN)
@@ -287,6 +289,7 @@ IPC_PUBLIC int ipc_receive(ipc_call *call, struct ipc_msg *msg)
 {
 	if (!call || !msg)
 		return -EINVAL;
+	IPCI_ENTER(call->channel->loop);
 	if (ipci_forked(call->channel->loop))
 		return -ECHILD;
 	if (call->state != IPCI_CALL_SENT)

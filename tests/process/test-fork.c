@@ -81,6 +81,7 @@ static int everything_refuses(void)
 	struct ipc_channel_info channel_info = {.size = sizeof(channel_info)};
 	struct ipc_call_info info = {.size = sizeof(info)};
 	struct ipc_open_opts open = {.size = sizeof(open)};
+	size_t size_bytes = 4;
 	struct ipc_event event;
 	struct ipc_room room;
 	struct ipc_msg msg;
@@ -105,6 +106,8 @@ static int everything_refuses(void)
 		ipc_receive(sent, &msg),
 		ipc_fail(deferred, IPC_ABORTED, NULL),
 		ipc_server_drain(pair.service),
+		ipc_reserve_batch(deferred, 4, 1, 0, &room),
+		ipc_commit_batch(served, &size_bytes, 1, IPC_LAST),
 		ipc_call_info(sent, &info),
 	};
 
