@@ -93,6 +93,11 @@ void ipci_loop_send_wakes(struct ipc_loop *loop, bool sleeps)
 		ipci_list_remove(&channel->owing);
 		if (channel->wake_owed)
 			ipci_channel_wake(channel);
+		/* It was put off for room before, and is in one list at a time. */
+		if (channel->space_owed) {
+			ipci_list_remove(&channel->owing);
+			ipci_list_append(&loop->put_off, &channel->owing);
+		}
 	}
 	while (sleeps && !ipci_list_empty(&loop->put_off)) {
 		struct ipc_channel *channel = IPCI_CONTAINER_OF(loop->put_off.next,

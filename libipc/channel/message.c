@@ -75,8 +75,9 @@ void ipci_inbox_free_if_idle(struct ipci_inbox *inbox)
 }
 
 /*
- * Room that a released message held: the peer learns of it soon, or, if nothing stays outstanding,
- * now.
+ * Room that a released message held: the peer learns of it soon, or now: if nothing stays
+ * outstanding, and where the channel is cold, which has told all on its way to sleep and is not asked
+ * again before something comes.
  */
 static void inbox_release(struct ipci_inbox *inbox, uint64_t position)
 {
@@ -85,7 +86,8 @@ static void inbox_release(struct ipci_inbox *inbox, uint64_t position)
 		ipci_inbox_free_if_idle(inbox);
 		return;
 	}
-	if (inbox->rx.n_held == 0 || ipci_consumer_should_publish(&inbox->rx))
+	if (inbox->rx.n_held == 0 || !inbox->channel->hot ||
+	    ipci_consumer_should_publish(&inbox->rx))
 		ipci_channel_give_back(inbox->channel);
 }
 

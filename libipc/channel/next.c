@@ -217,7 +217,7 @@ static bool can_sleep_on_futex(const struct ipc_loop *loop)
 
 /*
  * One slice on the hot channels' own words: the shortest way to sleep and be woken, deaf to all
- * else for 20 ms at most. 1 woken, 0 the slice passed or does not apply.
+ * else for 20 ms at most. 1 woken, 0 the slice passed or does not apply, -EINTR.
  */
 static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 {
@@ -260,6 +260,8 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 		channel->n_sleeps += r == 0;
 		ipci_sleep_disarm(&channel->sleep, channel->tx.own);
 	}
+	if (r == -EINTR)
+		return r;
 	return r == 0 || r == -EAGAIN;
 }
 
@@ -314,10 +316,13 @@ static int look_for(struct ipc_loop *loop, struct ipc_event *event, uint64_t spi
 static int wait_once(struct ipc_loop *loop, uint64_t deadline_ns)
 {
 	uint64_t remaining_ns = ipci_remaining_ns(deadline_ns, ipci_now_ns());
+	int r = 0;
 
-	if (loop->wait == IPC_WAIT_FUTEX && remaining_ns && sleep_on_futex(loop, remaining_ns))
-		return look_around(loop);
-	return sleep_in_kernel(loop, remaining_ns);
+	if (loop->wait == IPC_WAIT_FUTEX && remaining_ns)
+		r = sleep_on_futex(loop, remaining_ns);
+	if (r < 0)
+		return r;
+	return r ? look_around(loop) : sleep_in_kernel(loop, remaining_ns);
 }
 
 /* The slow half of ipc_loop_next(): nothing was there at first sight. */

@@ -218,6 +218,8 @@ int ipci_reopen_await(struct ipc_channel *channel, bool block, uint64_t deadline
 {
 	struct ipc_loop *loop = channel->loop;
 
+	if (block && loop->wakes_due)
+		ipci_loop_send_wakes(loop, true);
 	for (;;) {
 		const uint64_t now_ns = ipci_now_ns();
 		struct pollfd poll_fd = {.fd = ipci_control_fd(loop), .events = POLLIN};

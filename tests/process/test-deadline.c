@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Deadlines and cancelling, seen from both sides. Where time must pass, it passes in the loop. */
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <criterion/criterion.h>
 
@@ -454,5 +460,56 @@ Test(cancel, does_not_happen_to_a_wait_that_a_signal_interrupts, .timeout = 30)
 	reply_with(kept[0], 9, 3);
 	cr_assert_eq(ipc_receive(call, &msg), 0);
 	cr_assert(msg.size_bytes == 9 && filled(msg.data, 9, 3));
+	pair_stop(&pair);
+}
+
+struct watched {
+	pthread_t thread;
+	pid_t tid;
+	_Atomic bool goes_to_sleep;
+};
+
+/* One signal, to a thread that was seen to sleep on a futex. */
+static void *interrupt_once_asleep(void *arg)
+{
+	struct watched *watched = arg;
+	char path[64], text[32] = "";
+	long number = -1;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int)watched->tid);
+	while (number != SYS_futex) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+
+		(void)close(fd);
+		text[n > 0 ? n : 0] = '\0';
+		if (!atomic_load(&watched->goes_to_sleep) || sscanf(text, "%ld", &number) != 1)
+			number = -1;
+	}
+	(void)pthread_kill(watched->thread, SIGALRM);
+	return NULL;
+}
+
+/* There is only the one: a loop that slept on elsewhere would have swallowed it. */
+Test(cancel, and_one_signal_ends_a_loops_wait_on_futexes, .timeout = 60)
+{
+	struct sigaction action = {.sa_handler = on_alarm};
+	struct watched watched = {.thread = pthread_self(), .tid = gettid()};
+	struct ipc_event event;
+	struct ipc_room room;
+	ipc_call *call;
+	pthread_t other;
+	int r;
+
+	start(&(struct pair_opts){.wait = IPC_WAIT_FUTEX});
+	cr_assert_eq(sigaction(SIGALRM, &action, NULL), 0);
+	cr_assert_eq(ipc_begin(pair.channel, HOLD, 4, NULL, &call, &room), 0);
+	cr_assert_eq(pthread_create(&other, NULL, interrupt_once_asleep, &watched), 0);
+	/* With this a channel is looked at in memory, and so slept for on its word. */
+	cr_assert_eq(ipc_commit(call, 4, IPC_LAST | IPC_MORE), 0);
+	atomic_store(&watched.goes_to_sleep, true);
+	r = ipc_loop_next(pair.client.loop, &event, (int64_t)PATIENCE_NS);
+	cr_assert_eq(r, -EINTR, "%d", r);
+	cr_assert_eq(pthread_join(other, NULL), 0);
 	pair_stop(&pair);
 }

@@ -188,6 +188,42 @@ Test(keep, requests_are_kept_as_replies_are, .timeout = 30)
 	pair_stop(&pair);
 }
 
+/*
+ * Two are kept, the older is released: what it held is less than a quarter of the ring, and nothing
+ * else happens on the channel that would be an occasion to say so.
+ */
+Test(keep, room_that_a_sleeping_channel_gives_back_is_told, .timeout = 60)
+{
+	struct ipc_msg kept[2];
+	struct ipc_room room;
+	size_t wanted = 0;
+	ipc_call *call;
+
+	pair_start(&pair, NULL);
+	(void)send_call(pair.channel, HOLD, 8, 1, NULL);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_REQUEST] == 1);
+	call = pair.server.last.call;
+	pair.server.on_event = answer_echo;
+	for (unsigned i = 0; i < 2; i++) {
+		kept[i] = fetch(5000, i);
+		cr_assert_eq(ipc_keep(&kept[i]), 0);
+	}
+	/* These take room behind them until both are released. */
+	(void)fetch(20000, 2);
+	(void)fetch(20000, 3);
+	while (ipc_reserve(call, wanted += 1000, 0, &room) == 0)
+		ipc_abort(call);
+	pair_settle(&pair);
+	cr_assert_eq(pair.server.n[IPC_EVENT_WRITABLE], 0);
+	ipc_release(&kept[0]);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_WRITABLE] == 1);
+	cr_assert_eq(ipc_reserve(call, wanted, 0, &room), 0);
+	cr_assert(filled(kept[1].data, 5000, 1));
+	ipc_abort(call);
+	ipc_release(&kept[1]);
+	pair_stop(&pair);
+}
+
 Test(keep, a_parked_reply_is_kept_as_well, .timeout = 30)
 {
 	const size_t sizes[] = {100, 7000, 0};

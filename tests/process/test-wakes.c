@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -226,6 +227,37 @@ CASE(come_before_a_call_elsewhere_waits)
 	assert_woken(N_CHANNELS);
 	ipc_channel_free(elsewhere);
 	cr_assert_eq(reap(server), 0);
+	stop();
+}
+
+/* The other's server is gone, and so is its channel, until there is another. */
+CASE(come_before_a_call_waits_for_its_channel)
+{
+	struct ipc_open_opts opts = {.size = sizeof(opts), .timeout_ns = PATIENCE_NS};
+	struct ipc_call_opts waits = {.size = sizeof(waits),
+				      .flags = IPC_BLOCK,
+				      .timeout_ns = 30 * MS_NS};
+	struct echo_server echo = {};
+	pid_t server = spawn(serve_echo, &world, &echo);
+	ipc_channel *elsewhere;
+	struct ipc_event event;
+	struct ipc_room room;
+	ipc_call *call;
+	int r;
+
+	cr_assert_eq(ipc_open(loop, &echo_called, &opts, &elsewhere), 0);
+	(void)kill(server, SIGKILL);
+	(void)reap(server);
+	while ((r = ipc_loop_next(loop, &event, (int64_t)PATIENCE_NS)) == -EINTR)
+		;
+	cr_assert(r == 1 && event.kind == IPC_EVENT_CHANNEL && event.channel == elsewhere);
+	cr_assert_lt(event.status, 0);
+	put_in_all(more);
+	do
+		r = ipc_begin(elsewhere, ECHO, 8, &waits, &call, &room);
+	while (r == -EINTR);
+	cr_assert_eq(r, -ETIMEDOUT, "%d", r);
+	assert_woken(N_CHANNELS);
 	stop();
 }
 
