@@ -319,6 +319,38 @@ Test(wakeful, a_wake_that_was_put_off_comes_before_the_server_sleeps, .timeout =
 	stop();
 }
 
+/* One more is put off, for frames, and by IPC_MORE: neither takes the other's place. */
+Test(wakeful, a_wake_for_room_that_was_put_off_comes_beside_one_for_frames, .timeout = 60)
+{
+	struct ipc_open_opts opts = {.size = sizeof(opts), .timeout_ns = 20 * MS_NS};
+	const uint32_t both = IPCI_WANT_FRAMES_FUTEX | IPCI_WANT_SPACE_FUTEX;
+	uint64_t limit_ns = now_ns() + PATIENCE_NS, n_wakes;
+	struct ipc_room room;
+	ipc_channel *none;
+	ipc_call *call;
+
+	start_client();
+	pair.server.on_event = NULL;
+	(void)peer_request(&peer, 1, ECHO, 8);
+	PUMP_UNTIL(&pair, pair.server.n[IPC_EVENT_REQUEST] == 1);
+	call = pair.server.last.call;
+	while (channel_info(pair.served).n_wakes_deferred == 0) {
+		if (now_ns() > limit_ns)
+			cr_skip("too slow a machine to wake 256 times a millisecond");
+		ask_asleep(IPCI_WANT_SPACE_FUTEX, RING / 4);
+	}
+	n_wakes = channel_info(pair.served).n_wakes;
+	/* The next millisecond's budget has room. */
+	(void)usleep(2000);
+	atomic_store(&peer_control(&peer)->waiting, UINT64_MAX << IPCI_WANT_BITS | both);
+	cr_assert_eq(ipc_reserve(call, 8, 0, &room), 0);
+	cr_assert_eq(ipc_commit(call, 8, IPC_LAST | IPC_MORE), 0);
+	/* It blocks, and nobody serves that. */
+	cr_assert_eq(ipc_open(pair.server.loop, &mirror_service, &opts, &none), -ETIMEDOUT);
+	cr_assert_eq(channel_info(pair.served).n_wakes, n_wakes + 2);
+	stop();
+}
+
 /* It never said that it is registered for membarrier(2). */
 Test(wakeful, a_client_without_membarrier_is_fenced_for, .timeout = 60)
 {
