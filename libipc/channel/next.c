@@ -197,11 +197,28 @@ static int sleep_in_kernel(struct ipc_loop *loop, uint64_t timeout_ns)
 	return ipci_loop_poll(loop, timeout_ns);
 }
 
+/*
+ * A cold channel's bell is not heard by who sleeps on words. So where one channel is to be slept for
+ * like that, all are; where they are too many, none.
+ */
+static bool warm_up(struct ipc_loop *loop)
+{
+	unsigned n = 0;
+
+	if (ipci_list_empty(&loop->hot))
+		return false;
+	for (struct ipci_list *l = loop->channels.next; l != &loop->channels; l = l->next)
+		if (++n > IPCI_FUTEX_WAITV_MAX)
+			return false;
+	for (struct ipci_list *l = loop->channels.next; l != &loop->channels; l = l->next)
+		ipci_channel_set_hot(IPCI_CONTAINER_OF(l, struct ipc_channel, link));
+	return true;
+}
+
 /* Do the hot channels' words, and the posts', say all that these channels wait for? */
 static bool can_sleep_on_futex(const struct ipc_loop *loop)
 {
 	unsigned n = atomic_load_explicit(&loop->posted, memory_order_relaxed) != 0;
-	bool any = false;
 
 	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {
 		const struct ipc_channel *channel = IPCI_CONTAINER_OF(l, struct ipc_channel,
@@ -210,14 +227,13 @@ static bool can_sleep_on_futex(const struct ipc_loop *loop)
 		if (channel->stalled || ipci_channel_wants(channel, 0, 1) ||
 		    ++n > IPCI_FUTEX_WAITV_MAX)
 			return false;
-		any = true;
 	}
-	return any && (n == 1 || ipci_futex_waitv_works());
+	return n == 1 || ipci_futex_waitv_works();
 }
 
 /*
- * One slice on the hot channels' own words: the shortest way to sleep and be woken, deaf to all
- * else for 20 ms at most. 1 woken, 0 the slice passed or does not apply, -EINTR.
+ * One slice on the channels' own words: the shortest way to sleep and be woken, deaf to all else for
+ * 20 ms at most. 1 woken, 0 the slice passed or does not apply, -EINTR.
  */
 static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 {
@@ -230,7 +246,7 @@ static int sleep_on_futex(struct ipc_loop *loop, uint64_t timeout_ns)
 
 	if (timer_ns < slice_ns)
 		slice_ns = timer_ns;
-	if (!can_sleep_on_futex(loop))
+	if (!warm_up(loop) || !can_sleep_on_futex(loop))
 		return 0;
 	ipci_hot_get_drowsy(loop);
 	for (struct ipci_list *l = loop->hot.next; l != &loop->hot; l = l->next) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Synchronous calls, between two processes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -299,4 +302,73 @@ Test(call, a_channel_knows_its_peer_and_its_limits, .timeout = 30)
 	cr_assert_eq(shorter.state, IPC_CHANNEL_OPEN);
 	cr_assert_eq(shorter.untouched, 77);
 	stop();
+}
+
+/* ── a server that sleeps on futexes, and two channels ── */
+
+#define N_IN_TURNS 100u
+
+static int open_two_and_call_in_turns(const struct world *where, void *go)
+{
+	struct ipc_open_opts opts = {.size = sizeof(opts), .timeout_ns = PATIENCE_NS};
+	ipc_loop *own = world_loop(where, "web", IPC_WAIT_AUTO);
+	ipc_channel *channels[2];
+	struct ipc_room room;
+	struct ipc_msg msg;
+	ipc_call *call;
+	char byte;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (ipc_open(own, &echo_called, &opts, &channels[i]) < 0)
+			return 2;
+	if (read(*(int *)go, &byte, 1) != 1)
+		return 3;
+	for (unsigned i = 0; i < N_IN_TURNS; i++)
+		if (ipc_begin(channels[i % 2], ECHO, 0, NULL, &call, &room) < 0 ||
+		    ipc_transact(call, 0, &msg) != 0)
+			return 4;
+	ipc_loop_free(own);
+	return 0;
+}
+
+/* Asleep for the one that was just served, it is not deaf to the other. */
+Test(call, each_channel_wakes_a_server_that_sleeps_on_futexes, .timeout = 60)
+{
+	unsigned n_open = 0, n_gone = 0, n_requests = 0;
+	struct ipc_event event;
+	ipc_server *echo;
+	int go[2], r;
+	pid_t client;
+
+	if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) == 0 || errno != EINVAL)
+		cr_skip_test("futex_waitv(2) is refused");
+	world_start(&world);
+	cr_assert_eq(pipe2(go, O_CLOEXEC), 0);
+	client = spawn(open_two_and_call_in_turns, &world, &go[0]);
+	loop = world_loop(&world, "shop", IPC_WAIT_FUTEX);
+	cr_assert_eq(ipc_serve(loop, &echo_served, NULL, &echo), 0);
+	while (n_open < 2 && ipc_loop_next(loop, &event, (int64_t)PATIENCE_NS) == 1)
+		n_open += event.kind == IPC_EVENT_CHANNEL && event.status == 0;
+	cr_assert_eq(n_open, 2);
+	/* Both are armed in the kernel. */
+	while ((r = ipc_loop_next(loop, &event, 0)) != 0)
+		cr_assert_eq(r, -EINTR);
+	cr_assert_eq(write(go[1], "", 1), 1);
+	while (n_gone < 2 && ipc_loop_next(loop, &event, (int64_t)PATIENCE_NS) == 1) {
+		if (event.kind == IPC_EVENT_REQUEST) {
+			n_requests++;
+			reply_with(event.call, 0, 0);
+			continue;
+		}
+		cr_assert_eq(event.kind, IPC_EVENT_CHANNEL);
+		n_gone++;
+		cr_assert_gt(channel_info(event.channel).n_sleeps, 0);
+	}
+	cr_assert_eq(n_gone, 2);
+	cr_assert_eq(n_requests, N_IN_TURNS);
+	ipc_loop_free(loop);
+	(void)close(go[0]);
+	(void)close(go[1]);
+	cr_assert_eq(reap(client), 0);
+	world_stop(&world);
 }
