@@ -27,6 +27,19 @@ int ipci_broker_watch(struct ipci_broker *broker, struct ipci_handler *handler, 
 	return ipci_loop_add(broker->loop, &handler->source);
 }
 
+void ipci_broker_lend_reserve(struct ipci_broker *broker)
+{
+	closep(&broker->reserve);
+	broker->reserve = -EBADF;
+}
+
+bool ipci_broker_hold_reserve(struct ipci_broker *broker)
+{
+	if (broker->reserve < 0)
+		broker->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return broker->reserve >= 0;
+}
+
 void ipci_broker_free(struct ipci_broker *broker)
 {
 	if (!broker)
@@ -71,8 +84,8 @@ int ipci_broker_new(struct ipci_broker **ret, const struct ipci_policy *policy, 
 	ipci_list_init(&broker->services);
 	for (unsigned i = 0; i < IPCI_CHANNEL_BUCKETS; i++)
 		ipci_list_init(&broker->channels[i]);
-	broker->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (broker->reserve < 0)
+	broker->reserve = -EBADF;
+	if (!ipci_broker_hold_reserve(broker))
 		return ipci_error_errno(error, "/dev/null");
 	r = make_loop(broker, backend);
 	if (r < 0)

@@ -37,7 +37,7 @@ struct ipci_broker {
 	struct ipci_workload **workloads;
 	size_t n_workloads;
 	uint64_t last_channel, last_peer;
-	int reserve; /* a descriptor to give up when there is no other */
+	int reserve; /* a descriptor to give up when there is no other; -EBADF: not held now */
 	bool stop;
 	struct ipci_packet in, out; /* one message is worked off at a time */
 };
@@ -55,6 +55,13 @@ void ipci_broker_free(struct ipci_broker *broker);
 /* Adds @handler to the loop for @events on @fd. 0 or -errno. */
 int ipci_broker_watch(struct ipci_broker *broker, struct ipci_handler *handler, int fd,
 		      uint32_t events);
+
+/*
+ * Gives the descriptor in reserve up, for something that must not fail; and gets it back. Both may
+ * be called in either state; false: there is none, the table is full.
+ */
+void ipci_broker_lend_reserve(struct ipci_broker *broker);
+bool ipci_broker_hold_reserve(struct ipci_broker *broker);
 
 /* Serves until broker->stop is set by a handler. */
 void ipci_broker_run(struct ipci_broker *broker);

@@ -50,7 +50,8 @@ static void timed_out(struct ipci_timer *timer)
 	else if (ipci_list_empty(&channel->service->registrations))
 		(void)snprintf(text, sizeof(text), "nobody serves %s", channel->service->name);
 	else
-		(void)snprintf(text, sizeof(text), "nobody who serves %s was free to answer",
+		(void)snprintf(text, sizeof(text),
+			       "nobody who serves %s was free to answer in time",
 			       channel->service->name);
 	ipci_open_fail(channel, -ETIMEDOUT, text);
 }
@@ -136,8 +137,12 @@ static void offer(struct ipci_channel *channel, const struct ipci_registration *
 void ipci_open_offer_waiting(struct ipci_service *service)
 {
 	struct ipci_list *at = service->waiting.next;
+	const uint64_t now_ns = ipci_now_ns();
 
-	/* Each turn either takes the channel off the list or steps over it, so this ends. */
+	/*
+	 * Each turn either takes the channel off the list or steps over it, so this ends. One whose
+	 * time is up is left to its timer: its offer would be work for the server, and for nothing.
+	 */
 	while (at != &service->waiting) {
 		struct ipci_channel *channel = IPCI_CONTAINER_OF(at, struct ipci_channel,
 								 in_service);
@@ -145,7 +150,7 @@ void ipci_open_offer_waiting(struct ipci_service *service)
 									     channel->client);
 
 		at = at->next;
-		if (registration)
+		if (registration && now_ns < channel->open_deadline_ns)
 			offer(channel, registration);
 	}
 }
@@ -223,6 +228,9 @@ static int fill(struct ipci_channel *channel, struct ipci_request *request,
 				     ipci_half_shape_bytes(ring_bytes, page_bytes), error);
 	if (r == 0)
 		r = ipci_half_check_shape(request->fd, ring_bytes, page_bytes, error);
+	/* The half may have come in the reserve's place, and must not stay there. */
+	if (r == 0 && !ipci_broker_hold_reserve(channel->broker))
+		r = ipci_error_set(error, -EMFILE, "the broker has no descriptors left");
 	if (r < 0)
 		return r;
 	channel->request = malloc(request->msg->size_bytes);

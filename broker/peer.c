@@ -3,6 +3,11 @@
  * A peer is freed only by the reaping at the end of a batch: until then a doomed one is a peer that
  * nothing is read from and nothing is sent to, so no function here has to fear that its peer is
  * gone after a call.
+ *
+ * A packet's descriptors need places in the table when it is taken, and a client is not to lose its
+ * connection because others filled that. So the place of the descriptor in reserve is there for
+ * one, for as long as its packet is worked off; and where even that is taken, by strangers'
+ * descriptors that wait to be closed, such a packet is left where it is for a moment.
  */
 #include "peer.h"
 
@@ -20,6 +25,7 @@
 #include "request.h"
 
 #define HELLO_TIMEOUT_NS (5 * IPCI_NS_PER_S)
+#define REST_NS (100 * IPCI_NS_PER_MS)
 #define MESSAGES_PER_TURN 16u /* then the others have theirs; what is left is reported again */
 #define DRAIN_MAX 1024u
 #define PACKET_FDS_MAX 2u /* of what the broker sends */
@@ -213,36 +219,80 @@ static void flush(struct ipci_peer *peer)
 		lose(peer, "cannot be waited for");
 }
 
+static int wait_for(struct ipci_peer *peer, uint32_t events)
+{
+	return ipci_loop_modify(peer->workload->broker->loop, &peer->handler.source,
+				events | (peer->n_outgoing > 0 ? EPOLLOUT : 0));
+}
+
+/* Reads nothing more for a moment: what waits in its socket waits. */
+static void rest(struct ipci_peer *peer)
+{
+	if (wait_for(peer, 0) < 0)
+		lose(peer, "cannot be waited for");
+	else
+		ipci_timer_set(&peer->workload->broker->timers, &peer->timer,
+			       ipci_deadline_ns(REST_NS));
+}
+
+/* The timer of one that has said hello runs for nothing else. */
+static bool is_resting(const struct ipci_peer *peer)
+{
+	return peer->welcome && !ipci_list_empty(&peer->timer.link);
+}
+
+static void receive_failed(struct ipci_peer *peer, ssize_t error)
+{
+	if (error == -EMSGSIZE) {
+		ipci_peer_doom(peer, 0, -EPROTO, "a message of more than 64 KiB");
+	} else if (error == -EBADMSG) {
+		ipci_peer_doom(peer, 0, -EPROTO, "too many descriptors with a message");
+		ipci_workload_note_strays(peer->workload);
+	} else if (error == -EMFILE) {
+		/* More than one came, or the limit is lower than it was: there is no place at all.
+		 */
+		ipci_peer_doom(peer, 0, -EMFILE, "the broker has no descriptors left");
+	} else if (error == -EACCES) {
+		ipci_peer_doom(peer, 0, -EACCES,
+			       "a security module keeps the descriptor from the broker");
+	} else {
+		lose(peer, "has gone");
+	}
+}
+
+/* Takes one packet and works it off. False: there is none, or none that can be taken now. */
+static bool receive_one(struct ipci_peer *peer)
+{
+	struct ipci_broker *broker = peer->workload->broker;
+	struct ipci_packet *in = &broker->in;
+	bool has_fds = is_next_with_fds(ipci_peer_fd(peer));
+	unsigned n_fds = 0;
+	int fd = -EBADF;
+	ssize_t n;
+
+	if (has_fds && peer->welcome && !ipci_broker_hold_reserve(broker)) {
+		rest(peer);
+		return false;
+	}
+	if (has_fds)
+		ipci_broker_lend_reserve(broker);
+	/* No message of a workload carries more than one descriptor. */
+	n = ipci_packet_recv(ipci_peer_fd(peer), in->data, sizeof(in->data), &fd, 1, &n_fds);
+	if (n > 0) {
+		in->n = (size_t)n;
+		ipci_request_handle(peer, in, fd);
+	} else if (n != -EAGAIN) {
+		receive_failed(peer, n);
+	}
+	(void)ipci_broker_hold_reserve(broker);
+	return n != -EAGAIN;
+}
+
 static void receive(struct ipci_peer *peer)
 {
-	struct ipci_packet *in = &peer->workload->broker->in;
-
-	for (unsigned i = 0; i < MESSAGES_PER_TURN && !peer->doomed; i++) {
-		unsigned n_fds = 0;
-		int fd = -EBADF;
-		/* No message of a workload carries more than one descriptor. */
-		ssize_t n = ipci_packet_recv(ipci_peer_fd(peer), in->data, sizeof(in->data), &fd, 1,
-					     &n_fds);
-
-		if (n > 0) {
-			in->n = (size_t)n;
-			ipci_request_handle(peer, in, fd);
-		} else if (n == -EAGAIN) {
+	for (unsigned i = 0; i < MESSAGES_PER_TURN && !peer->doomed; i++)
+		if (!receive_one(peer))
 			return;
-		} else if (n == -EMSGSIZE) {
-			ipci_peer_doom(peer, 0, -EPROTO, "a message of more than 64 KiB");
-		} else if (n == -EBADMSG) {
-			ipci_peer_doom(peer, 0, -EPROTO, "too many descriptors with a message");
-			ipci_workload_note_strays(peer->workload);
-		} else if (n == -EMFILE) {
-			ipci_peer_doom(peer, 0, -EMFILE, "the broker has no descriptors left");
-		} else if (n == -EACCES) {
-			ipci_peer_doom(peer, 0, -EACCES,
-				       "a security module keeps the descriptor from the broker");
-		} else {
-			lose(peer, "has gone");
-		}
-	}
 }
 
 static void ready(struct ipci_handler *handler, uint32_t revents)
@@ -255,12 +305,21 @@ static void ready(struct ipci_handler *handler, uint32_t revents)
 		flush(peer);
 	if (!peer->doomed && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		receive(peer);
+	/* What it left behind and cannot be taken now nobody waits for any more. */
+	if (!peer->doomed && is_resting(peer) && revents & EPOLLHUP)
+		lose(peer, "has gone");
 }
 
 static void timed_out(struct ipci_timer *timer)
 {
-	ipci_peer_doom(IPCI_CONTAINER_OF(timer, struct ipci_peer, timer), 0, -ETIMEDOUT,
-		       "no HELLO came");
+	struct ipci_peer *peer = IPCI_CONTAINER_OF(timer, struct ipci_peer, timer);
+
+	if (peer->doomed)
+		return;
+	if (!peer->welcome)
+		ipci_peer_doom(peer, 0, -ETIMEDOUT, "no HELLO came");
+	else if (wait_for(peer, EPOLLIN) < 0)
+		lose(peer, "cannot be waited for");
 }
 
 static void end_channels(struct ipci_peer *peer)

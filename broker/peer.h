@@ -19,7 +19,7 @@ struct ipci_peer {
 	bool welcome;	       /* it said hello */
 	bool doomed;
 	struct ipci_error *refusal; /* it is not let in: the answer to its first message */
-	struct ipci_timer timer;    /* until it says hello */
+	struct ipci_timer timer;    /* until it says hello; later: until it is read again */
 	struct ipci_charge connection;
 	struct ipci_list outgoing;
 	unsigned n_outgoing, n_news;	/* the latter among the former */

@@ -7,7 +7,6 @@
 #include "workload.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -37,11 +36,11 @@ static int shed(struct ipci_workload *workload)
 
 	if (broker->reserve < 0)
 		return -EMFILE;
-	(void)close(broker->reserve);
+	ipci_broker_lend_reserve(broker);
 	fd = accept_one(workload->listener.fd);
 	if (fd >= 0)
 		(void)close(fd);
-	broker->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	(void)ipci_broker_hold_reserve(broker);
 	return fd < 0 ? fd : 0;
 }
 
@@ -49,8 +48,7 @@ static void rest(struct ipci_workload *workload)
 {
 	struct ipci_broker *broker = workload->broker;
 
-	if (broker->reserve < 0)
-		broker->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	(void)ipci_broker_hold_reserve(broker);
 	if (ipci_loop_modify(broker->loop, &workload->handler.source, 0) == 0)
 		ipci_timer_set(&broker->timers, &workload->pause, ipci_deadline_ns(PAUSE_NS));
 }
