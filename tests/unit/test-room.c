@@ -231,3 +231,103 @@ Test(room, half_the_ring_may_be_kept_and_the_largest_frame_still_fits, .timeout 
 	}
 	ring_pair_deinit(&pair);
 }
+
+/* ── batches ── */
+
+/* Publishes @n items in places for @room bytes each, the last as a reply, and checks what is said of
+ * it. */
+static void put_batch(struct ring_pair *pair, uint64_t room, const size_t *sizes, uint32_t n,
+		      uint64_t id)
+{
+	const struct ipci_batch batch = {
+		.call_id = id,
+		.place_bytes = ipci_frame_bytes(0, room),
+		.kind = IPCI_KIND_ITEM,
+		.last_kind = IPCI_KIND_REPLY,
+		.last_method = 7,
+	};
+	uint64_t sum = 0;
+	uint8_t *at;
+
+	cr_assert_eq(ipci_producer_reserve_lines(&pair->a.tx, n * batch.place_bytes, &at), 0);
+	for (uint32_t i = 0; i < n; i++) {
+		fill(at + i * batch.place_bytes, sizes[i], id + i);
+		sum += ipci_frame_bytes(0, sizes[i]);
+	}
+	cr_assert_eq(ipci_producer_commit_batch(&pair->a.tx, &batch, sizes, n), sum);
+}
+
+static void next_but_padding(struct ring_pair *pair, struct ipci_view *view)
+{
+	cr_assert_eq(ipci_consumer_peek(&pair->b.rx, view), 1);
+	if (view->kind != IPCI_KIND_PADDING)
+		return;
+	ipci_consumer_take(&pair->b.rx, view);
+	cr_assert_eq(ipci_consumer_peek(&pair->b.rx, view), 1);
+}
+
+static void expect_batch(struct ring_pair *pair, const size_t *sizes, uint32_t n, uint64_t id)
+{
+	struct ipci_view view;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const bool last = i == n - 1;
+
+		next_but_padding(pair, &view);
+		cr_assert_eq(view.kind, last ? IPCI_KIND_REPLY : IPCI_KIND_ITEM);
+		cr_assert_eq(view.method, last ? 7 : 0);
+		cr_assert_eq(view.call_id, id);
+		cr_assert_eq(view.payload_bytes, sizes[i]);
+		cr_assert(filled(view.payload, sizes[i], id + i));
+		for (uint64_t k = sizes[i]; (sizeof(struct ipci_frame) + k) % LINE; k++)
+			cr_assert_eq(view.payload[k], 0, "old bytes behind a payload");
+		ipci_consumer_take(&pair->b.rx, &view);
+	}
+	(void)ipci_consumer_publish(&pair->b.rx);
+}
+
+/* Old bytes lie wherever the batch comes to lie, and what is behind it is not a frame. */
+Test(room, a_batch_of_every_size_arrives_frame_by_frame_at_every_line, .timeout = 20)
+{
+	uint64_t seed = 5;
+	struct ring_pair pair;
+	struct ipci_view view;
+
+	ring_pair_init(&pair, RING);
+	memset(pair.a.own.base + IPCI_HALF_RING_OFFSET + LINE, 0xff, RING - LINE);
+	for (uint64_t id = 1; id < 20000; id++) {
+		uint32_t n = 1 + (uint32_t)(ring_random(&seed) % 8);
+		uint64_t room = ring_random(&seed) % 300;
+		size_t sizes[8];
+
+		for (uint32_t i = 0; i < n; i++)
+			sizes[i] = ring_random(&seed) % (room + 1);
+		put_batch(&pair, room, sizes, n, id);
+		expect_batch(&pair, sizes, n, id);
+		cr_assert_eq(ipci_consumer_peek(&pair.b.rx, &view), 0);
+		cr_assert_eq(pair.a.tx.head, pair.b.rx.tail);
+	}
+	ring_pair_deinit(&pair);
+}
+
+/* Room is reserved for more than are published: the rest is the ring's again, all of it. */
+Test(room, what_a_batch_does_not_need_is_free_again, .timeout = 10)
+{
+	static const size_t sizes[] = {100, 0, 200, 30};
+	const uint64_t place = ipci_frame_bytes(0, 200);
+	const struct ipci_batch batch = {.call_id = 1,
+					 .place_bytes = place,
+					 .kind = IPCI_KIND_ITEM,
+					 .last_kind = IPCI_KIND_ITEM};
+	struct ring_pair pair;
+	uint8_t *at;
+
+	ring_pair_init(&pair, RING);
+	cr_assert_eq(ipci_producer_reserve_lines(&pair.a.tx, 8 * place, &at), 0);
+	(void)ipci_producer_commit_batch(&pair.a.tx, &batch, sizes, 4);
+	/* Three whole places, and of the fourth what it needs. */
+	cr_expect_eq(pair.a.tx.head, 3 * place + ipci_frame_bytes(0, 30));
+	cr_expect_eq(pair.a.tx.n_frames, 4);
+	cr_expect_eq(ipci_producer_reserve_lines(&pair.a.tx, RING - LINE - pair.a.tx.head, &at), 0);
+	ring_pair_deinit(&pair);
+}
