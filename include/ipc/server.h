@@ -24,7 +24,13 @@ struct ipc_serve_opts {
 	 * A request beyond them waits for its turn, first come, first served, under its deadline;
 	 * or its caller is told RESOURCE_EXHAUSTED, not executed: one that said IPC_NO_WAIT at
 	 * once, others when max_waiting requests wait, or as many bytes of one client as its ring
-	 * has. The copies that wait are private memory.
+	 * has. The copies that wait are private memory: up to the client's ring a channel, beside
+	 * what ipc_receive() says of streams.
+	 *
+	 * No client has a share of its own: one can hold all places, with max_calls as many as
+	 * this, and a call on which it streams holds its place until the server ends it, however
+	 * slowly the client goes on. Where clients do not trust each other: a lower max_calls, and
+	 * a server that fails calls which take too long.
 	 */
 	uint32_t max_in_flight;
 	uint32_t max_waiting; /* 0: as many as max_in_flight */
