@@ -632,3 +632,68 @@ Test(stream, credit_that_an_open_room_held_back_does_not_follow_the_end, .timeou
 	cr_assert_eq(pair.client.n[IPC_EVENT_CHANNEL], 1);
 	pair_stop(&pair);
 }
+
+/* ── what is kept for later has an end ── */
+
+#define KEPT_MAX_BYTES (16u << 20)
+#define BIG_BYTES 400000u
+#define N_BIG 50u
+#define HELD_BYTES 8u /* of a request that is answered later */
+
+static ipc_call *held[N_BIG];
+static unsigned n_held, n_kept, n_dropped;
+
+static void hold_or_echo(struct pair *p, struct ipc_event *event)
+{
+	if (event->kind == IPC_EVENT_REQUEST && event->msg.size_bytes == HELD_BYTES)
+		held[n_held++] = event->call;
+	else
+		answer_echo(p, event);
+}
+
+static void count_kept(struct pair *p, struct ipc_event *event)
+{
+	(void)p;
+	if (event->kind == IPC_EVENT_MESSAGE) {
+		cr_assert(event->msg.size_bytes == BIG_BYTES &&
+			  filled(event->msg.data, BIG_BYTES, (uintptr_t)event->user));
+		n_kept++;
+	} else if (event->kind == IPC_EVENT_END) {
+		cr_assert_eq(event->status, IPC_RESOURCE_EXHAUSTED);
+		n_dropped++;
+	}
+}
+
+Test(stream, replies_beyond_what_is_kept_for_later_end_their_calls, .timeout = 60)
+{
+	const struct pair_opts opts = {.server_ring_bytes = 1 << 20};
+	struct ipc_call_opts call_opts = {.size = sizeof(call_opts)};
+
+	start(&opts);
+	pair.server.on_event = hold_or_echo;
+	pair.client.on_event = count_kept;
+	for (uintptr_t i = 0; i < N_BIG; i++) {
+		call_opts.user = (void *)i;
+		(void)send_call(pair.channel, HOLD, HELD_BYTES, i, &call_opts);
+	}
+	PUMP_UNTIL(&pair, n_held == N_BIG);
+	for (unsigned i = 0; i < N_BIG; i++) {
+		struct ipc_event event;
+		struct ipc_msg msg;
+		ipc_call *call;
+
+		/* Who waits for the echo must take what lies before it. */
+		reply_with(held[i], BIG_BYTES, i);
+		call = send_call(pair.channel, ECHO, 100, i, NULL);
+		while (ipc_loop_next(pair.server.loop, &event, 0) == 1)
+			hold_or_echo(&pair, &event);
+		cr_assert_eq(ipc_receive(call, &msg), 0);
+		cr_assert(filled(msg.data, msg.size_bytes, i));
+	}
+	PUMP_UNTIL(&pair, n_kept + n_dropped == N_BIG);
+	cr_expect_leq(n_kept * BIG_BYTES, KEPT_MAX_BYTES);
+	cr_expect_gt((n_kept + 1) * (BIG_BYTES + 4096), KEPT_MAX_BYTES);
+	pair_settle(&pair);
+	cr_expect_eq(channel_info(pair.channel).n_calls, 0);
+	pair_stop(&pair);
+}
