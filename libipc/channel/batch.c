@@ -78,6 +78,14 @@ IPC_PUBLIC int ipc_reserve_batch(ipc_call *call, size_t max_bytes, uint32_t n, u
 	return open_rooms(call, max_bytes, n, rooms);
 }
 
+/* How many frames the open room has places for: one, where it was no batch's. */
+static uint64_t places(const struct ipc_channel *channel)
+{
+	const uint64_t n = channel->tx.reserved / ipci_frame_bytes(0, channel->room_bytes);
+
+	return n ? n : 1;
+}
+
 static int check_commit(const struct ipc_call *call, const size_t *sizes_bytes, uint32_t n)
 {
 	const struct ipc_channel *channel = call->channel;
@@ -86,8 +94,7 @@ static int check_commit(const struct ipc_call *call, const size_t *sizes_bytes, 
 		return -EINVAL;
 	if (!channel->inbox)
 		return ipci_channel_error(channel);
-	if (!ipci_stream_is_open(call) || !call->stream ||
-	    n > channel->tx.reserved / ipci_frame_bytes(0, channel->room_bytes))
+	if (!ipci_stream_is_open(call) || !call->stream || n > places(channel))
 		return -EINVAL;
 	for (uint32_t i = 0; i < n; i++)
 		if (sizes_bytes[i] > channel->room_bytes)

@@ -174,8 +174,6 @@ int ipci_stream_reserve(struct ipc_call *call, size_t max_bytes, uint32_t flags,
 	const uint64_t bytes = ipci_frame_bytes(0, max_bytes);
 	int r;
 
-	if (__builtin_expect(ipci_quick_reserve(call, max_bytes, room), 1))
-		return 0;
 	if (!ipci_stream_is_open(call))
 		return -EINVAL;
 	if (!channel->inbox)
@@ -232,8 +230,6 @@ int ipci_stream_commit(struct ipc_call *call, size_t size_bytes, uint32_t flags)
 
 	if (channel->room_call != call)
 		return -EINVAL;
-	if (__builtin_expect(ipci_quick_commit(call, size_bytes, flags), 1))
-		return 0;
 	if (!channel->inbox)
 		return ipci_channel_error(channel);
 	if (size_bytes > channel->room_bytes)

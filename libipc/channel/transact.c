@@ -18,8 +18,8 @@
 #define LOOKS_PER_CLOCK 64u
 #define GLANCES 512u
 #define GLANCES_BEFORE_REST 32u
-#define LOOKS_FOR_ITEM 4u
-#define PAUSES_PER_LOOK 4u
+#define LOOKS_FOR_ITEM 2u
+#define PAUSES_PER_LOOK 12u
 
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 {
@@ -258,7 +258,8 @@ IPC_PUBLIC int ipc_transact(ipc_call *call, size_t size_bytes, struct ipc_msg *m
  */
 static bool await_item(struct ipc_call *call, struct ipc_msg *msg)
 {
-	if (!call->channel->spin.max_ns)
+	if (!call->channel->spin.max_ns || !call->channel->inbox ||
+	    ipci_consumer_ready(&call->channel->inbox->rx))
 		return false;
 	for (unsigned n = 0; n < LOOKS_FOR_ITEM; n++) {
 		for (unsigned k = 0; k < PAUSES_PER_LOOK; k++)

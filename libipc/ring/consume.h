@@ -87,8 +87,8 @@ static inline int ipci_consumer_peek(const struct ipci_consumer *c, struct ipci_
 	kind = *(const volatile uint16_t *)&frame->kind;
 	if (ipci_impossible(kind & ~(uint32_t)(IPCI_KIND_MASK | IPCI_EXT_KNOWN)))
 		return -EPROTO;
-	if (__builtin_expect(
-		    ipci_impossible(commit - 1 > ipci_payload_max_bytes(c->ring_bytes)), 0) &&
+	if (__builtin_expect(ipci_impossible(commit - 1 > ipci_payload_max_bytes(c->ring_bytes)),
+			     0) &&
 	    (kind != IPCI_KIND_PADDING || commit - 1 > ipci_padding_max_bytes(c->ring_bytes)))
 		return -EPROTO;
 	ext_bytes = ipci_ext_bytes(kind);

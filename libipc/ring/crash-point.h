@@ -16,6 +16,7 @@
 	X(TEXT, "an error's text")                                                                 \
 	X(CREDIT, "a stream's credit")                                                             \
 	X(TAIL, "the padding behind a payload")                                                    \
+	X(PLACE, "a later frame of a batch")                                                       \
 	X(NEXT, "the 0 in the next commit word")                                                   \
 	X(HEADER, "a header's kind and method")                                                    \
 	X(CALL_ID, "a header's call id")                                                           \
@@ -33,6 +34,7 @@
 	X(DISARM, "`waiting`, awake again")                                                        \
 	X(BELL, "a bell word")                                                                     \
 	X(RUNG, "the system call behind a bell word")                                              \
+	X(TAKEN, "`taken`")                                                                        \
 	X(STATE, "`state`")                                                                        \
 	X(CLOSED, "the bells behind `state`")
 

@@ -223,17 +223,15 @@ static inline void ipci_producer_blank_ahead(struct ipci_producer *p, uint64_t b
  * gives the rest back, which is allowed because the room is the newest. The caller filled
  * extensions and payload.
  */
-static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, uint32_t method,
-					uint64_t call_id, uint64_t payload_bytes)
+static inline void ipci_producer_publish(struct ipci_producer *p, uint32_t kind, uint32_t method,
+					 uint64_t call_id, uint64_t payload_bytes)
 {
 	const uint64_t used = sizeof(struct ipci_frame) + ipci_ext_bytes(kind) + payload_bytes;
 	const uint64_t bytes = ipci_line_up(used);
 
-	assert(bytes <= p->reserved);
 	IPCI_CRASH_POINT(TAIL);
 	ipci_zero_tail((uint8_t *)ipci_producer_frame(p, p->head) + used, (uint32_t)(bytes - used));
 	ipci_producer_push(p, kind, method, call_id, (uint32_t)payload_bytes + 1, bytes);
-	p->reserved = 0;
 	p->n_frames++;
 	/*
 	 * Not for a stream's longer frames: there the peer has not come so far, and stores that go
@@ -241,6 +239,16 @@ static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, 
 	 */
 	if (kind != IPCI_KIND_ITEM || bytes == IPCI_LINE_BYTES)
 		ipci_producer_blank_ahead(p, bytes);
+}
+
+/* The same for a room that ipci_producer_reserve() opened. */
+static inline void ipci_producer_commit(struct ipci_producer *p, uint32_t kind, uint32_t method,
+					uint64_t call_id, uint64_t payload_bytes)
+{
+	assert(!p->reserved ||
+	       ipci_frame_bytes(ipci_ext_bytes(kind), payload_bytes) <= p->reserved);
+	p->reserved = 0;
+	ipci_producer_publish(p, kind, method, call_id, payload_bytes);
 }
 
 /*
@@ -292,7 +300,7 @@ static inline uint64_t ipci_producer_commit_batch(struct ipci_producer *p,
 	const uint64_t first = p->head;
 	uint64_t end = 0, sum = 0;
 
-	assert(n * batch->place_bytes <= p->reserved);
+	assert(n == 1 || n * batch->place_bytes <= p->reserved);
 	for (uint32_t i = n; i-- > 0;) {
 		const bool last = i == n - 1;
 		const uint64_t at = first + i * batch->place_bytes;
@@ -301,6 +309,7 @@ static inline uint64_t ipci_producer_commit_batch(struct ipci_producer *p,
 		struct ipci_frame *frame = ipci_producer_frame(p, at);
 
 		sum += bytes;
+		IPCI_CRASH_POINT(TAIL);
 		ipci_zero_tail((uint8_t *)frame + used, (uint32_t)(bytes - used));
 		if (last)
 			end = at + bytes;
@@ -308,6 +317,7 @@ static inline uint64_t ipci_producer_commit_batch(struct ipci_producer *p,
 			ipci_producer_put_padding(p, at + bytes, batch->place_bytes - bytes);
 		if (i == 0)
 			break;
+		IPCI_CRASH_POINT(PLACE);
 		frame->kind = (uint16_t)(last ? batch->last_kind : batch->kind);
 		frame->method = (uint16_t)(last ? batch->last_method : 0);
 		frame->call_id = batch->call_id;

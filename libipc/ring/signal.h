@@ -199,6 +199,7 @@ static inline uint32_t ipci_state(const struct ipci_control *peer)
  */
 static inline void ipci_taken_set(struct ipci_control *own, uint64_t position)
 {
+	IPCI_CRASH_POINT(TAKEN);
 	atomic_store_explicit(&own->taken, position, memory_order_relaxed);
 }
 

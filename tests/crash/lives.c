@@ -106,11 +106,25 @@ static int send_item(ipc_call *call, size_t size_bytes, uint32_t flags)
 	return ipc_commit(call, size_bytes, flags);
 }
 
+/* Two, of which the first leaves part of its place empty. */
+static int send_batch(ipc_call *call, size_t size_bytes)
+{
+	const size_t sizes_bytes[] = {size_bytes / 8, size_bytes};
+	struct ipc_room rooms[2];
+	int n = ipc_reserve_batch(call, size_bytes, 2, IPC_BLOCK, rooms);
+
+	for (int i = 0; i < n; i++)
+		fill(rooms[i].data, sizes_bytes[i], sizes_bytes[i]);
+	return n < 0 ? n : ipc_commit_batch(call, sizes_bytes, (uint32_t)n, 0);
+}
+
 int stream(ipc_call *call, const struct flow *flow)
 {
 	struct ipc_msg msg;
 	int r = ipc_commit(call, flow->item_bytes, flow->flags);
 
+	if (r == 0)
+		r = send_batch(call, flow->item_bytes);
 	for (unsigned i = 1; i < flow->n_items && r == 0; i++)
 		r = send_item(call, flow->item_bytes,
 			      i + 1 < flow->n_items ? flow->flags : IPC_LAST);
@@ -204,7 +218,7 @@ static int hold(struct holds *holds, struct ipc_event *event)
 /* The client has sent its items: here are ours. */
 static int stream_back(ipc_call *call, const struct flow *flow)
 {
-	int r = 0;
+	int r = send_batch(call, flow->item_bytes);
 
 	for (unsigned i = 0; i < flow->n_items && r == 0; i++)
 		r = send_item(call, flow->item_bytes, flow->flags);
