@@ -9,7 +9,7 @@
 #include "control.h"
 #include "membarrier.h"
 #include "post.h"
-#include "quota.h"
+#include "cpu-quota.h"
 #include "turn.h"
 #include "threads.h"
 

@@ -2,7 +2,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include "quota.h"
+#include "cpu-quota.h"
 #include "spin.h"
 
 static unsigned affinity(void)

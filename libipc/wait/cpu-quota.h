@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How much CPU time control groups leave this process, for who would spin. */
-#ifndef IPCI_WAIT_QUOTA_H
-#define IPCI_WAIT_QUOTA_H
+#ifndef IPCI_WAIT_CPU_QUOTA_H
+#define IPCI_WAIT_CPU_QUOTA_H
 
 #include <limits.h>
 

@@ -10,7 +10,7 @@
 
 #include <criterion/criterion.h>
 
-#include "quota.h"
+#include "cpu-quota.h"
 #include "spin.h"
 
 static char root[64];

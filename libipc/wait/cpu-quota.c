@@ -8,7 +8,7 @@
  * shows the container's own group as its root: so what is missing is passed over, and the root is
  * always asked.
  */
-#include "quota.h"
+#include "cpu-quota.h"
 
 #include <fcntl.h>
 #include <stdbool.h>
