@@ -24,8 +24,8 @@ void ipci_thread_leave(struct ipc_loop **entered);
 void ipci_thread_alone(struct ipc_loop *loop, const char *function);
 
 #define IPCI_ENTER(loop)                                                                           \
-	_cleanup_(ipci_thread_leave) struct ipc_loop *ipci_entered = ipci_thread_enter(loop,       \
-										       __func__)
+	_cleanup_(ipci_thread_leave) __attribute__((                                               \
+		__unused__)) struct ipc_loop *ipci_entered = ipci_thread_enter(loop, __func__)
 #define IPCI_ALONE(loop) ipci_thread_alone(loop, __func__)
 
 #else

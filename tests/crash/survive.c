@@ -14,6 +14,7 @@
 
 #include "crash.h"
 
+#define OPEN_NS (5 * SECOND_NS)
 #define N_PIPELINED 3u
 #define N_CALLS_MAX 1024u /* of one cycle */
 #define LARGE 6000u
@@ -241,17 +242,21 @@ static void drain(struct calls *calls)
 void survive_as_client(ipc_loop *loop, pid_t victim, const struct plan *plan, struct outcome *ret)
 {
 	struct ipc_open_opts opts = {.size = sizeof(opts),
-				     .timeout_ns = PATIENCE_NS,
+				     .timeout_ns = OPEN_NS,
 				     .ring_bytes = survivor_flow.ring_bytes};
 	struct calls calls = {.loop = loop, .plan = plan, .outcome = ret};
 	struct ipc_channel_info info = {.size = sizeof(info)};
 	int r = ipc_open(loop, &service, &opts, &calls.channel);
 
-	/* It died over the open, and that was said. */
+	/*
+	 * It died over the open, and that was said; or before the broker had its answer, and then the
+	 * open waited for another server, as it should.
+	 */
 	if (r < 0) {
-		learn(ret, plan);
+		if (r != -ETIMEDOUT)
+			learn(ret, plan);
 		reap(victim, plan, ret);
-		if (!ret->reached || r == -ETIMEDOUT)
+		if (!ret->reached)
 			fault(ret, "ipc_open: %s: %s", strerror(-r), ipc_loop_error(loop));
 		return;
 	}

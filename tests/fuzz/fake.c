@@ -188,7 +188,7 @@ static void import(struct peer *peer, int half, uint64_t ring_bytes)
 void fake_open(struct peer *peer, ipc_channel **ret)
 {
 	struct ipc_open_opts opts = {.size = sizeof(opts),
-				     .flags = IPC_OPEN_ASYNC,
+				     .flags = IPC_OPEN_ASYNC | IPC_OPEN_ONCE,
 				     .ring_bytes = RING_BYTES,
 				     .max_calls = 8};
 	int fds[IPCI_PACKET_FDS_MAX], bell[2];

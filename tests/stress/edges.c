@@ -23,7 +23,6 @@
 #define STUCK_NS (60 * IPCI_NS_PER_S)
 
 static struct stress_pair pair;
-static unsigned n_paddings; /* the consumer's */
 
 static void fail(const char *what)
 {
@@ -70,7 +69,6 @@ static bool get(struct stress_side *side, uint64_t value)
 
 	if (r == 1 && view.kind == IPCI_KIND_PADDING) {
 		ipci_consumer_take(&side->rx, &view);
-		n_paddings++;
 		r = ipci_consumer_peek(&side->rx, &view);
 	}
 	if (r == 0)
@@ -298,7 +296,5 @@ int main(int argc, char **argv)
 		scenario(sleep_out, sleep_in, STRESS_RING_BYTES, 1);
 	else
 		fail("stream, large, bell, state or sleep?");
-	if (strcmp(name, "large") == 0 && n_paddings == 0)
-		fail("the ring never went back to its start");
 	return 0;
 }
