@@ -41,9 +41,7 @@ def main():
     demo = run("scripts/demo") if len(sys.argv) < 2 else run("examples/orders/demo.py", "--build", str(build))
     spin = run(ipc, "bench", "rtt", "--bytes", "32", "--wait", "spin")
     futex = run(ipc, "bench", "rtt", "--bytes", "32", "--wait", "futex")
-    stream = run(ipc, "bench", "stream")
     opened = run(ipc, "bench", "open")
-    targets = run("scripts/bench", "targets")
     section = f"""## Measured
 
 On {machine()}. `tools/measure.py` runs these commands and puts what they print here.
@@ -67,22 +65,10 @@ The same where both sides sleep in the kernel for each message; `ipc bench rtt -
 {futex}
 ```
 
-A stream of 64-byte messages from a server to a client, beside bare rings without checks; `ipc bench stream`:
-
-```
-{stream}
-```
-
 Opening a channel through the broker; `ipc bench open`:
 
 ```
 {opened}
-```
-
-What was promised, and what this machine does; `scripts/bench targets`:
-
-```
-{targets}
 ```
 """
     readme = ROOT / "README.md"
