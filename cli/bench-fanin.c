@@ -8,7 +8,8 @@
  * The server counts the flood's requests in shared memory. The polite client reads the count just
  * before it commits its request, so what it is charged with is a little too much rather than too
  * little; its answer says what the count was when it was served. It calls only while the flood lies
- * deep in the rings: a queue that is nearly empty would be fair by itself.
+ * deep in the rings, where the flood is faster than the server; how deep is printed, since a queue that is
+ * nearly empty would be fair by itself.
  */
 #include <errno.h>
 #include <stdalign.h>
