@@ -20,60 +20,7 @@
 #include "dispose.h"
 #include "half.h"
 #include "rig.h"
-
-#define POLICY                                                                                     \
-	"version: 1\n"                                                                             \
-	"workloads:\n"                                                                             \
-	"  evil:\n"                                                                                \
-	"    identity: { uid: $UID }\n"                                                            \
-	"    serve: [bad.Service]\n"                                                               \
-	"    call: { shop.Orders: [Place] }\n"                                                     \
-	"  orders:\n"                                                                              \
-	"    identity: { uid: $UID }\n"                                                            \
-	"    serve: [shop.Orders]\n"                                                               \
-	"  web:\n"                                                                                 \
-	"    identity: { uid: $UID }\n"                                                            \
-	"    call: { shop.Orders: [Place], bad.Service: [Place] }\n"
-
-static struct rig rig;
-static int web, orders, n_fds;
-
-static void setup(void)
-{
-	rig_start(&rig, POLICY);
-	web = rig_join(&rig, "web");
-	orders = rig_join(&rig, "orders");
-	rig_offer_service(orders, 5, "shop.Orders");
-	n_fds = rig_count_fds(&rig);
-}
-
-/*
- * The broker closes what came from a stranger on another thread: so the count is waited for.
- * Connections of the test itself must be closed by then.
- */
-static void expect_no_more_fds(void)
-{
-	for (int i = 0; i < 20000 && rig_count_fds(&rig) > n_fds; i++)
-		rig_expect_nothing(web);
-	cr_expect_leq(rig_count_fds(&rig), n_fds, "the broker keeps descriptors");
-}
-
-/* How every test ends: the others are served, nothing was left lying, and the broker ends well. */
-static void expect_unharmed(void)
-{
-	struct answer closed;
-	uint64_t channel = rig_connect(web, orders, "shop.Orders", NULL, NULL);
-
-	rig_close(web, channel);
-	rig_expect(orders, &closed, ipc_broker_Kind_Closed);
-	expect_no_more_fds();
-	rig_stop(&rig);
-}
-
-static void teardown(void)
-{
-	rig_abandon(&rig);
-}
+#include "three.h"
 
 TestSuite(control, .init = setup, .fini = teardown, .timeout = 100);
 
@@ -191,13 +138,6 @@ Test(control, no_foreign_descriptor_passes_for_a_servers_half)
 }
 
 /* A connection that may be cut off at any time sends bytes. */
-static void send_bytes(int fd, const void *data, size_t n)
-{
-	ssize_t sent = send(fd, data, n, MSG_NOSIGNAL);
-
-	cr_assert(sent == (ssize_t)n || errno == EPIPE || errno == ECONNRESET, "%s",
-		  strerror(errno));
-}
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
 
@@ -639,131 +579,5 @@ Test(control, a_connection_that_says_nothing_is_ended)
 	rig_expect_result(evil, 0, ETIMEDOUT, "no HELLO");
 	rig_expect_end(evil);
 	close(evil);
-	expect_unharmed();
-}
-
-/* Connects and says hello, and takes the answer, whatever it is. */
-static int try_to_join(struct answer *answer)
-{
-	int fd = rig_dial(&rig, "evil");
-	struct packet packet;
-	ipc_broker_Hello_w hello;
-
-	cr_assert_geq(fd, 0);
-	rig_begin(&packet, ipc_broker_Kind_Hello, 1);
-	hello = ipc_broker_Message_new_hello(&packet.message);
-	ipc_broker_Hello_set_version(&hello, 1);
-	cr_assert_eq(rig_finish(&packet), 0);
-	send_bytes(fd, packet.data, packet.n); /* it may be off already */
-	rig_receive(fd, answer);
-	return fd;
-}
-
-/* With its table nearly full: it ends connections, in words while it can, and never itself. */
-Test(control, without_descriptors_the_broker_drops_newcomers_and_serves_the_others)
-{
-	struct answer answer;
-	int evil[64], n = 0;
-
-	rig_limit_files(&rig, 24);
-	do {
-		cr_assert_lt(n, 64, "nobody was dropped");
-		evil[n] = try_to_join(&answer);
-	} while (answer.kind == ipc_broker_Kind_Welcome && ++n);
-	cr_expect(answer.kind == -1 || answer.error == EMFILE, "%s", answer.text);
-	cr_expect_gt(n, 1);
-	close(evil[n]);
-	rig_expect_nothing(web);
-	for (int i = 0; i < n; i++)
-		close(evil[i]);
-	rig_limit_files(&rig, 1000);
-	expect_unharmed();
-}
-
-/* Joins as "evil" until nobody more is let in: the broker's table is full. How many came in. */
-static int fill_table(int evil[static 64])
-{
-	struct answer answer;
-	int n = 0;
-
-	rig_limit_files(&rig, 24);
-	do {
-		cr_assert_lt(n, 64, "nobody was dropped");
-		evil[n] = try_to_join(&answer);
-	} while (answer.kind == ipc_broker_Kind_Welcome && ++n);
-	close(evil[n]);
-	cr_assert_gt(n, 1);
-	return n;
-}
-
-/* A client is not to lose its connection, and all that hangs on it, because others filled the
- * table. */
-Test(control, without_descriptors_an_open_is_refused_and_its_connection_goes_on)
-{
-	int evil[64], n = fill_table(evil);
-
-	for (uint64_t serial = 100; serial < 110; serial++) {
-		rig_open(web, serial, "shop.Orders", "Place", RIG_SECOND);
-		rig_expect_result(web, serial, EMFILE, "");
-		/* One that would wait is not let in by the reserve's place. */
-		rig_open(web, serial + 100, "bad.Service", "Place", 15 * RIG_SECOND);
-		rig_expect_result(web, serial + 100, EMFILE, "no descriptors left");
-	}
-	rig_expect_nothing(web);
-	rig_expect_nothing(orders);
-	for (int i = 0; i < n; i++)
-		close(evil[i]);
-	rig_limit_files(&rig, 1000);
-	expect_unharmed();
-}
-
-Test(control, without_descriptors_an_offer_can_still_be_accepted)
-{
-	struct answer offer, opened, closed;
-	int evil[64], n;
-
-	rig_open(web, 9, "shop.Orders", "Place", 15 * RIG_SECOND);
-	rig_expect(orders, &offer, ipc_broker_Kind_Offer);
-	n = fill_table(evil);
-	rig_accept(orders, offer.serial);
-	rig_done(&offer);
-	rig_expect(web, &opened, ipc_broker_Kind_Opened);
-	cr_expect_eq(opened.n_fds, 2);
-	rig_done(&opened);
-	for (int i = 0; i < n; i++)
-		close(evil[i]);
-	rig_limit_files(&rig, 1000);
-	rig_close(web, opened.channel);
-	rig_expect(orders, &closed, ipc_broker_Kind_Closed);
-	expect_unharmed();
-}
-
-/* With its table over-full not even the descriptor in reserve helps: the newcomer waits, and the
- * loop does not spin. */
-Test(control, without_any_descriptor_newcomers_wait_until_there_are_some)
-{
-	int evil = rig_join(&rig, "evil"), late;
-	struct answer answer;
-
-	rig_limit_files(&rig, 3);
-	late = rig_dial(&rig, "evil");
-	cr_assert_geq(late, 0);
-	rig_hello(late, 1);
-	rig_expect_nothing(web);
-	/* So does who sends a descriptor. */
-	rig_open(evil, 2, "shop.Orders", "Place", 15 * RIG_SECOND);
-	rig_expect_nothing(web);
-	rig_expect_nothing(orders);
-	rig_limit_files(&rig, 1000);
-	rig_expect(late, &answer, ipc_broker_Kind_Welcome);
-	close(late);
-	rig_expect(orders, &answer, ipc_broker_Kind_Offer);
-	rig_accept(orders, answer.serial);
-	rig_done(&answer);
-	rig_expect(evil, &answer, ipc_broker_Kind_Opened);
-	rig_done(&answer);
-	close(evil);
-	rig_expect(orders, &answer, ipc_broker_Kind_Closed);
-	rig_expect_nothing(web);
 	expect_unharmed();
 }
